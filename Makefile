@@ -1,0 +1,40 @@
+# make demo    set everything up and run the main job on this machine (ONCE=1 ends it after the job)
+# make test    set everything up, check layers, types and style, and run all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ONCE ?=
+# A file's tests stay together: they share the servers that they start.
+IN_PARALLEL := --numprocesses auto --dist loadfile
+
+.PHONY: demo test test-deep lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/orchestrator demo $(if $(ONCE),--once)
+
+test: lint
+	$(BIN)/pytest $(IN_PARALLEL)
+
+test-deep: $(INSTALLED)
+	ORCHESTRATOR_DEEP=1 $(BIN)/pytest $(IN_PARALLEL)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) data/sandbox .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Bytecode is compiled at install: otherwise each new process would compile Prefect anew.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade --progress-bar on "pip>=24" -c constraints.txt
+	$(BIN)/python -m pip install --progress-bar on --compile --constraint constraints.txt --editable ".[dev]"
+	touch $(INSTALLED)

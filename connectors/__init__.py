@@ -1,0 +1,3 @@
+"""Connectors: how one system does it, one file each."""
+
+from __future__ import annotations

@@ -1,0 +1,79 @@
+"""Mail out by SMTP and mail in by IMAP, for any provider that speaks them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from connectors.mail.imap import ImapMailbox
+from connectors.mail.message import message_id
+from connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
+from connectors.mail.smtp import SmtpMailer
+from orchestrator.capabilities import Mailbox, Mailer, MailPage, OutgoingMail, Receipt
+from orchestrator.errors import AccessDenied
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+
+__all__ = ["ImapSettings", "MailAccount", "MailSettings", "SmtpSettings", "register_connectors"]
+
+
+class MailAccount:
+    """One mail account.
+
+    Args:
+        settings: Its address and servers.
+    """
+
+    def __init__(self, settings: MailSettings) -> None:
+        self._settings = settings
+        self._mailer = SmtpMailer(settings)
+        self._mailbox = ImapMailbox(settings.imap, account=settings) if settings.imap else None
+
+    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+        """Send the mail. Filing it in the sent folder is the provider's part: our own copy would prove nothing."""
+        return self._mailer.send(mail, effect_id=effect_id)
+
+    def position(self) -> str:
+        """Find where new mail begins."""
+        return self._incoming().position()
+
+    def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
+        """Read new mail; a page holds at most 100 mails and ``max_size_bytes``."""
+        return self._incoming().new_mail(cursor, limit=limit)
+
+    def check(self) -> str:
+        """Log in to the servers that are configured, and open the folders."""
+        outgoing = self._mailer.check()
+        return f"{outgoing}; {self._mailbox.check()}" if self._mailbox else outgoing
+
+    def settlement(self, operation: str) -> Settlement:
+        """Settle a doubt about a sent mail by a look into the provider's sent folder, if it has one."""
+        if operation != "send":
+            raise LookupError(f"a mail account has no effect {operation!r}")
+        timeout = timedelta(seconds=self._settings.timeout_seconds)
+        if self._settings.imap is None or self._settings.imap.sent_folder is None:
+            return Settlement(doubt=DoubtClass.NONE, timeout=timeout)
+        settle = timedelta(seconds=self._settings.settle_seconds)
+        return Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self.find_sent)
+
+    def find_sent(self, effect_id: str, mail: OutgoingMail) -> Receipt | None:  # noqa: ARG002 -- the id alone tells
+        """Look whether the mail was sent.
+
+        Raises:
+            ConnectorError: It cannot be told now.
+        """
+        identifier = message_id(effect_id, self._settings.id_domain)
+        folder = self._settings.imap and self._settings.imap.sent_folder
+        if not folder:
+            raise AccessDenied("sent mail cannot be looked up: set imap.sent_folder")
+        found = self._incoming().holds(identifier, folder=folder)
+        return Receipt(reference=identifier) if found else None
+
+    def _incoming(self) -> ImapMailbox:
+        if self._mailbox is None:
+            raise AccessDenied("this connection has no mailbox: add its section 'imap'")
+        return self._mailbox
+
+
+@hookimpl
+def register_connectors(register: RegisterConnector) -> None:
+    """Offer the connector ``mail``."""
+    register(Connector(name="mail", provides=(Mailer, Mailbox), settings=MailSettings, build=MailAccount))

@@ -1,0 +1,165 @@
+"""What the configuration says about one mail account."""
+
+from __future__ import annotations
+
+import re
+from email.headerregistry import Address
+from email.policy import SMTP
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, field_validator, model_validator
+
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}
+_STARTS_PLAIN = {25: 465, 587: 465, 143: 993}
+
+
+def _one_line(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("write one line of visible characters")
+    return text
+
+
+def _secret_line(secret: SecretStr) -> SecretStr:
+    _one_line(secret.get_secret_value())
+    return secret
+
+
+def _host_name(host: str) -> str:
+    if not host or re.search(r"[\s/@]|^[^:]*:[^:]*$", host):
+        raise ValueError(
+            'write the host\'s name alone, for example "mail.example.com"; the port has a field of its own'
+        )
+    return host
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+SecretLine = Annotated[SecretStr, AfterValidator(_secret_line)]
+
+
+class ServerSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """How one server is reached."""
+
+    host: Annotated[str, AfterValidator(_host_name)]
+    port: int = Field(ge=1, le=65535)
+    security: Literal["tls", "starttls", "plain"] = "tls"
+    """``tls`` from the first byte (RFC 8314), ``starttls`` after a greeting, ``plain`` on this computer."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) to trust instead of the system's."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.security == "starttls" and (other := _SPEAKS_TLS_AT_ONCE.get(self.port)):
+            raise ValueError(f'port {self.port} speaks TLS at once: write security = "tls", or port = {other}')
+        if self.security == "tls" and (other := _STARTS_PLAIN.get(self.port)):
+            raise ValueError(
+                f'port {self.port} does not begin with TLS: write security = "starttls", or port = {other}'
+            )
+        if self.security == "plain" and self.ca_file:
+            raise ValueError('ca_file has no meaning with security = "plain": leave one of them out')
+        return self
+
+    @property
+    def place(self) -> str:
+        """The server as messages name it."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody else can listen on the way."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+
+class SmtpSettings(ServerSettings, frozen=True):
+    """The server that takes mail to send."""
+
+    port: int = Field(default=465, ge=1, le=65535)
+    username: Line | None = None
+    password: SecretLine | None = None
+
+    @model_validator(mode="after")
+    def _log_in_wholly(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together: write both, or neither")
+        if self.password and self.security == "plain" and not self.is_local:
+            raise ValueError('the password would travel unprotected: write security = "tls" or "starttls"')
+        return self
+
+
+class ImapSettings(ServerSettings, frozen=True):
+    """The server that holds the mailbox."""
+
+    port: int = Field(default=993, ge=1, le=65535)
+    username: Line
+    password: SecretLine
+    folder: Line = "INBOX"
+    """Where new mail arrives."""
+    sent_folder: Line | None = None
+    """Where the provider itself files what it sends for this account. Only set it if it does (Gmail:
+    ``[Gmail]/Sent Mail``): then a mail whose sending was interrupted is looked up there, else a person is asked."""
+
+    @model_validator(mode="after")
+    def _read_safely(self) -> Self:
+        if self.security == "plain" and not self.is_local:
+            raise ValueError('the password would travel unprotected: write security = "tls" or "starttls"')
+        if self.folder == self.sent_folder:
+            raise ValueError("sent_folder must not be the folder where new mail arrives: we would answer ourselves")
+        return self
+
+
+class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """One account: mail out by SMTP, and mail in by IMAP if it is configured."""
+
+    address: str
+    """What stands in From, for example ``support@shop.example`` or ``Our Shop <support@shop.example>``."""
+    smtp: SmtpSettings
+    imap: ImapSettings | None = None
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    """Total time for one operation, from the connection to the last answer."""
+    max_size_bytes: int = Field(default=25 * 1024 * 1024, ge=1024)
+    """Of a larger mail only the headers are read."""
+    message_id_domain: str = ""
+    """The right side of our Message-IDs; by default the domain of ``address``."""
+    settle_seconds: float = Field(default=60, ge=0)
+    """How long the provider may take to file a sent mail where it is looked up."""
+
+    @field_validator("address")
+    @classmethod
+    def _one_mailbox(cls, text: str) -> str:
+        mailbox(text)
+        return text
+
+    @field_validator("message_id_domain")
+    @classmethod
+    def _domain(cls, domain: str) -> str:
+        if domain and not _DOMAIN.fullmatch(domain):
+            raise ValueError('write a domain name, for example "shop.example"')
+        return domain
+
+    @property
+    def sender(self) -> Address:
+        """The address and display name in From."""
+        return mailbox(self.address)
+
+    @property
+    def id_domain(self) -> str:
+        """The right side of our Message-IDs."""
+        return self.message_id_domain or self.sender.domain
+
+
+def mailbox(text: str) -> Address:
+    """Read one address with an optional display name.
+
+    Raises:
+        ValueError: It is none, or more than one.
+    """
+    problem = ValueError('write one address, for example "support@shop.example" or "Our Shop <support@shop.example>"')
+    if not text.isprintable():
+        raise problem
+    header = SMTP.header_factory("From", text)
+    addresses: tuple[Address, ...] = header.addresses
+    if len(addresses) != 1 or header.defects:
+        raise problem
+    if not (addresses[0].username.isascii() and _DOMAIN.fullmatch(addresses[0].domain)):
+        raise problem
+    return addresses[0]

@@ -1,0 +1,261 @@
+"""Mail out by SMTP."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+import weakref
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from time import monotonic
+
+from connectors.mail.deadline import Deadline
+from connectors.mail.message import compose, message_id
+from connectors.mail.settings import MailSettings
+from connectors.mail.wire import Wire
+from orchestrator.capabilities import OutgoingMail, Receipt
+from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
+
+_SUCCESS = range(200, 300)
+_TEMPORARY = range(400, 500)
+_PERMANENT = range(500, 600)
+_READY_FOR_DATA = 354
+_LOGGED_IN = 235
+_LOGIN_PROBLEMS = frozenset({530, 534, 535, 538})
+"""RFC 4954: a login is required, too weak, wrong, or needs TLS."""
+_TOO_LARGE = 552
+_REST_SECONDS = 30
+"""Shorter than servers wait for the next command (RFC 5321 section 4.5.3.2 says five minutes; many wait one)."""
+_LINE_WITH_DOT = re.compile(rb"(?m)^\.")
+_END_OF_MAIL = b".\r\n"
+
+
+class SmtpMailer:
+    """One account's way to send.
+
+    Args:
+        settings: The account.
+    """
+
+    def __init__(self, settings: MailSettings) -> None:
+        self._settings = settings
+        self._wire = Wire(settings.smtp)
+        self._kept = _Kept()
+        weakref.finalize(self, self._kept.close)
+
+    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+        """Send the mail within the total time, from the connection to the server's last answer.
+
+        Raises:
+            ConnectorError: Without effect, unless the end of the mail went out and the server's answer
+                to it was not seen (RFC 1047).
+        """
+        try:
+            identifier = message_id(effect_id, self._settings.id_domain)
+            message = compose(mail, sender=self._settings.sender, identifier=identifier)
+            payload = message.as_bytes()
+        except ValueError as exc:
+            raise Rejected(f"the mail cannot be written: {exc}") from exc
+        recipient = message["To"].addresses[0].addr_spec
+        with self._conversation() as client:
+            client.hand_over(payload, sender=self._settings.sender.addr_spec, recipient=recipient)
+        return Receipt(reference=identifier)
+
+    def check(self) -> str:
+        """Log in afresh, and send nothing."""
+        self._kept.close()
+        with self._conversation() as client:
+            client.noop()
+        login = " and accepts the login" if self._settings.smtp.username else ""
+        return f"SMTP server {self._wire.server.place} answers{login}"
+
+    @contextmanager
+    def _conversation(self) -> Iterator[_Client]:
+        deadline = Deadline(self._settings.timeout_seconds)
+        try:
+            with deadline:
+                client = self._kept.take(deadline) or self._begin(deadline)
+                try:
+                    yield client
+                except BaseException:
+                    client.close()
+                    raise
+            self._kept.put(client)  # only now: another thread may take it at once
+        except (smtplib.SMTPException, OSError, ValueError) as exc:
+            raise translated(exc, place=self._wire.server.place, late=deadline.passed) from exc
+
+    def _begin(self, deadline: Deadline) -> _Client:
+        client = _Client(self._settings, self._wire, deadline)
+        try:
+            client.begin()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+class _Kept:
+    """Conversations that stay open for the next mail, because to begin one takes longer than to send a mail."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._clients: list[_Client] = []
+
+    def put(self, client: _Client) -> None:
+        """Keep a conversation that went well."""
+        client.rests_since = monotonic()
+        with self._lock:
+            self._clients.append(client)
+
+    def take(self, deadline: Deadline) -> _Client | None:
+        """Take out one whose server is still there."""
+        while (client := self._pop()) is not None:
+            if client.goes_on(deadline):
+                return client
+            client.close()
+        return None
+
+    def close(self) -> None:
+        """Let go of all."""
+        while (client := self._pop()) is not None:
+            client.close()
+
+    def _pop(self) -> _Client | None:
+        with self._lock:
+            return self._clients.pop() if self._clients else None
+
+
+class _Client(smtplib.SMTP):
+    """One conversation; whatever goes wrong in it before the end of a mail has no effect."""
+
+    rests_since = 0.0
+
+    def __init__(self, settings: MailSettings, wire: Wire, deadline: Deadline) -> None:
+        self._settings = settings.smtp
+        self._wire = wire
+        self._deadline = deadline
+        # Without a name of its own the library would look up this computer's, which can take long.
+        super().__init__(settings.smtp.host, settings.smtp.port, local_hostname=settings.id_domain)
+
+    def _get_socket(self, *_: object) -> socket.socket:
+        return self._wire.connect(self._deadline)
+
+    def begin(self) -> None:
+        """Introduce ourselves, secure the connection and log in, as the settings say."""
+        if self._settings.security == "starttls":
+            self.starttls(context=self._wire.tls)
+        self.ehlo_or_helo_if_needed()
+        if self._settings.username and self._settings.password:
+            self._log_in(self._settings.username, self._settings.password.get_secret_value())
+
+    def goes_on(self, deadline: Deadline) -> bool:
+        """Tell whether a kept conversation can take another mail."""
+        if self.sock is None or monotonic() - self.rests_since > _REST_SECONDS:
+            return False
+        try:
+            deadline.watch(self.sock)
+            return self.rset()[0] in _SUCCESS
+        except (smtplib.SMTPException, OSError):
+            return False
+
+    def _log_in(self, username: str, password: str) -> None:
+        if "PLAIN" not in self.esmtp_features.get("auth", "").split():
+            self.login(username, password)
+            return
+        # The library's own PLAIN refuses names and passwords that are not ASCII, which RFC 4616 allows.
+        proof = b64encode(f"\0{username}\0{password}".encode()).decode()
+        code, answer = self.docmd("AUTH", f"PLAIN {proof}")
+        if code != _LOGGED_IN:
+            raise smtplib.SMTPAuthenticationError(code, answer)
+
+    def hand_over(self, payload: bytes, *, sender: str, recipient: str) -> None:
+        """Hand the mail over for exactly one recipient.
+
+        Raises:
+            Unavailable: Ambiguous: the end of the mail went out, and no definite answer came.
+            smtplib.SMTPException: It was refused or broke off before.
+        """
+        code, answer = self.mail(sender, [f"size={len(payload)}"] if self.has_extn("size") else [])
+        if code not in _SUCCESS:
+            raise smtplib.SMTPSenderRefused(code, answer, sender)
+        code, answer = self.rcpt(recipient)
+        if code not in _SUCCESS:
+            raise smtplib.SMTPResponseException(code, answer)
+        code, answer = self.docmd("DATA")
+        if code != _READY_FOR_DATA:
+            raise smtplib.SMTPDataError(code, answer)
+        self.send(_LINE_WITH_DOT.sub(b"..", payload))
+        self._end_mail()
+
+    def _end_mail(self) -> None:
+        try:
+            self.send(_END_OF_MAIL)
+            code, answer = self.getreply()
+        except (smtplib.SMTPException, OSError, ValueError) as exc:
+            raise Unavailable(
+                f"SMTP server {self._settings.place} did not say whether it took the mail: look into the sent mail"
+            ) from exc
+        if code in _TEMPORARY or code in _PERMANENT:
+            raise smtplib.SMTPDataError(code, answer)
+        if code not in _SUCCESS:
+            raise Unavailable(
+                f"SMTP server {self._settings.place} gave no readable answer to the mail: look into the sent mail"
+            ) from smtplib.SMTPDataError(code, answer)
+
+
+def translated(exc: Exception, *, place: str, late: bool = False) -> ConnectorError:
+    """Say in the orchestrator's words what went wrong before the server took the mail.
+
+    Args:
+        exc: What the library raised.
+        place: The server, as messages name it.
+        late: Whether the time was over.
+    """
+    match exc:
+        case smtplib.SMTPResponseException():
+            return _refusal(exc, place)
+        case smtplib.SMTPNotSupportedError():
+            return AccessDenied(f"SMTP server {place} cannot do what smtp.security or smtp.username ask for: {exc}")
+        case ssl.SSLCertVerificationError():
+            return AccessDenied(
+                f"SMTP server {place} shows a certificate that is not trusted ({exc.verify_message}): "
+                "correct smtp.host or set smtp.ca_file"
+            )
+        case UnicodeEncodeError():
+            return AccessDenied(f"SMTP server {place} takes ASCII logins only: set another smtp.password")
+        case _ if late:
+            return Unavailable(f"SMTP server {place} took longer than timeout_seconds", no_effect=True)
+        case _:
+            reason = getattr(exc, "strerror", None) or type(exc).__name__
+            return Unavailable(f"SMTP server {place} cannot be reached or broke off ({reason})", no_effect=True)
+
+
+def _refusal(exc: smtplib.SMTPResponseException, place: str) -> ConnectorError:
+    # The server's own words are left out: they often repeat the address.
+    said = f"SMTP server {place} refuses with {exc.smtp_code}"
+    if exc.smtp_code in _TEMPORARY:
+        return Unavailable(f"{said}, for now", no_effect=True)
+    if exc.smtp_code not in _PERMANENT:
+        return Unavailable(f"SMTP server {place} gave an answer that cannot be read", no_effect=True)
+    if remedy := _remedy(exc):
+        return AccessDenied(f"{said}: {remedy}")
+    return Rejected(f"{said} the recipient or the content, for good")
+
+
+def _remedy(exc: smtplib.SMTPResponseException) -> str:
+    """Return what a person must mend, or nothing if the mail itself was refused."""
+    match exc:
+        case smtplib.SMTPAuthenticationError():
+            return "correct smtp.username and smtp.password"
+        case smtplib.SMTPConnectError() | smtplib.SMTPHeloError():
+            return "ask the provider why it does not speak with us"
+        case _ if exc.smtp_code in _LOGIN_PROBLEMS:
+            return "set smtp.username and smtp.password to a login that it accepts"
+        case smtplib.SMTPSenderRefused() if exc.smtp_code != _TOO_LARGE:
+            return "this account must be allowed to send as 'address'"
+        case _:
+            return ""

@@ -1,0 +1,168 @@
+"""Lost download: a customer bought something and lost the link to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from flows.mails import compose
+from orchestrator.capabilities import (
+    Asset,
+    EmailAddress,
+    FileLinks,
+    Mailer,
+    Option,
+    OrderRecords,
+    People,
+    Private,
+    Purchase,
+    Question,
+    Value,
+    meant_by,
+)
+from orchestrator.process import process
+
+VALID_FOR = timedelta(days=3)
+AT_MOST = 5
+"""A customer who names no product gets the links of so many, the newest."""
+
+AGAIN = Option(key="again", label="Look again: the order or the file is there now")
+BOUGHT_AS = Option(
+    key="bought-as",
+    label="They bought with another address: send the links there",
+    needs_text="the address on the order",
+)
+ANSWER = Option(key="answer", label="Answer with this text", needs_text="the text of the mail, without links")
+CLOSE = Option(key="close", label="Close the case without a mail")
+_ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
+
+
+class LostDownload(Value):
+    """What the customer lost."""
+
+    email: Private[EmailAddress] = Field(
+        title="Customer's e-mail address",
+        description="The address that they bought with. Links go to the address on the order, and nowhere else.",
+        examples=["mary@example.com"],
+    )
+    product: Private[Annotated[str, StringConstraints(max_length=10_000)]] = Field(
+        default="",
+        title="Product",
+        description="What they call the product, as loosely as they like. Empty: everything they bought.",
+        examples=["the watercolor course"],
+    )
+    by_mail: bool = Field(
+        default=False,
+        title="They wrote a mail and wait for an answer",
+        description="If no purchase is found, they are told at once that a person is looking into it.",
+    )
+    in_reply_to: Private[str] = Field(
+        default="",
+        title="Message-ID of their mail",
+        description="Puts our answer below their mail. The support mailbox fills it in; leave it empty.",
+    )
+
+
+class Resolution(Value):
+    """How the case ended."""
+
+    outcome: Literal["links-sent", "answered-by-hand", "closed-by-hand"]
+    products: tuple[str, ...] = ()
+
+
+class _Search(Value):
+    """What was found for a customer."""
+
+    purchases: tuple[Purchase, ...]
+    wanted: tuple[Purchase, ...]
+    missing: tuple[Purchase, ...]
+
+
+@process("lost-download", case_key=lambda request: request.email)
+def lost_download(
+    request: LostDownload, *, orders: OrderRecords, files: FileLinks, mailer: Mailer, people: People
+) -> Resolution:
+    """Get a customer the download they bought and lost."""
+    address, told = str(request.email), False
+    while True:
+        found = _search(address, request.product, orders=orders, files=files)
+        if found.wanted and not found.missing:
+            return _send_links(request, found.wanted, files=files, mailer=mailer)
+        if request.by_mail and not told:
+            mailer.send(compose("looking_into_it", to=request.email, in_reply_to=request.in_reply_to))
+            told = True
+        decision = people.decide(_question(request, address, found))
+        match decision.option:
+            case ANSWER.key:
+                mail = compose(
+                    "by_hand", to=request.email, in_reply_to=request.in_reply_to, answer=decision.text.strip()
+                )
+                mailer.send(mail)
+                return Resolution(outcome="answered-by-hand")
+            case CLOSE.key:
+                return Resolution(outcome="closed-by-hand")
+            case BOUGHT_AS.key:
+                address = decision.text.strip()
+
+
+def _search(address: str, product: str, *, orders: OrderRecords, files: FileLinks) -> _Search:
+    purchases = orders.purchases_of(address) if is_address(address) else ()
+    wanted = what_to_send(purchases, product)
+    missing = tuple(p for p in wanted if not files.exists(p.asset))
+    return _Search(purchases=purchases, wanted=wanted, missing=missing)
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is one plain address that can be looked up; people and mails give others too."""
+    try:
+        _ADDRESS.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def what_to_send(purchases: Sequence[Purchase], product: str) -> tuple[Purchase, ...]:
+    """Choose the purchases whose links a customer gets: what their words mean, else all; never a refunded one."""
+    chosen = meant_by(product, purchases) or purchases
+    by_asset: dict[Asset, Purchase] = {}
+    for purchase in chosen:
+        if not purchase.refunded:
+            by_asset.setdefault(purchase.asset, purchase)
+    return tuple(by_asset.values())[:AT_MOST]
+
+
+def _send_links(request: LostDownload, wanted: Sequence[Purchase], *, files: FileLinks, mailer: Mailer) -> Resolution:
+    """Send links to the addresses on the orders: one mail to each."""
+    for address in dict.fromkeys(p.email.casefold() for p in wanted):
+        mine = [p for p in wanted if p.email.casefold() == address]
+        links = [files.link_to(p.asset, valid_for=VALID_FOR) for p in mine]
+        downloads = [{"product": p.product, "url": link.url} for p, link in zip(mine, links, strict=True)]
+        mail = compose(
+            "fresh_links",
+            to=mine[0].email,
+            in_reply_to=request.in_reply_to if address == request.email else "",
+            downloads=downloads,
+            until=min(link.expires_at for link in links),
+        )
+        mailer.send(mail)
+    return Resolution(outcome="links-sent", products=tuple(p.product for p in wanted))
+
+
+def _question(request: LostDownload, address: str, found: _Search) -> Question:
+    if found.missing:
+        title = "A file that a customer bought is missing in the store"
+    elif found.purchases:
+        title = "A customer asks for a download whose order was refunded"
+    else:
+        title = "A customer asks for a download, and no purchase is found"
+    known = [
+        f"The customer writes from: {request.email}",
+        f"Looked up: {address}",
+        f"They say: {request.product or '(nothing about the product)'}",
+        *(f"Bought: {p.product} on {p.bought_on}{' (refunded)' if p.refunded else ''}" for p in found.purchases),
+        *(f"Missing: {p.asset.key}" for p in found.missing),
+    ]
+    return Question(title=title, known="\n".join(known), options=(AGAIN, BOUGHT_AS, ANSWER, CLOSE))

@@ -1,0 +1,9 @@
+"""Joins the configuration and the plug-ins: which connection answers what each process needs."""
+
+from __future__ import annotations
+
+from orchestrator.bindings.checking import ConnectionCheck, check_connections
+from orchestrator.bindings.connections import Connections, connect
+from orchestrator.settings import DESK, Problem
+
+__all__ = ["DESK", "ConnectionCheck", "Connections", "Problem", "check_connections", "connect"]

@@ -1,0 +1,153 @@
+"""The connections of one application: configured, built when first needed, and found by what they answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import Any
+
+from orchestrator.bindings.compatibility import Compatibility
+from orchestrator.bindings.sections import Configured, configured
+from orchestrator.capabilities import HOST_CAPABILITIES, operations_of
+from orchestrator.errors import ConfigurationError, OrchestratorError, PluginError
+from orchestrator.plugins.connector import Connector, Settlement
+from orchestrator.plugins.contract import OfferedProcess, connection_problems
+from orchestrator.plugins.host import PluginHost
+from orchestrator.settings import DESK, Problem, Settings, configuration_error
+from orchestrator.spelling import suggestion
+
+
+def connect(settings: Settings, host: PluginHost) -> Connections:
+    """Read each connection's section through its connector's settings model; nothing is built or reached yet.
+
+    Raises:
+        ConfigurationError: A section is written wrongly; each problem is a line of the message.
+    """
+    found = {name: configured(name, settings, host) for name in settings.connections}
+    if problems := [problem for each in found.values() if isinstance(each, list) for problem in each]:
+        raise configuration_error(problems)
+    return Connections(settings, host, {name: each for name, each in found.items() if isinstance(each, Configured)})
+
+
+class Connections:
+    """The systems, by the names they have in the configuration. Made by ``connect``."""
+
+    def __init__(self, settings: Settings, host: PluginHost, sections: Mapping[str, Configured]) -> None:
+        self._settings = settings
+        self._host = host
+        self._sections = dict(sections)
+        self._built: dict[str, Any] = {}
+        self._building = Lock()
+        connectors = {name: section.connector for name, section in sections.items()}
+        self._compatibility = Compatibility(settings, connectors, host)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sections)
+
+    def get(self, name: str) -> Any:
+        """Return a connection, built at its first use.
+
+        Raises:
+            ConfigurationError: There is none of that name, or what it is told cannot work.
+            PluginError: Its connector cannot build it, or builds something that breaks the contract.
+        """
+        section = self._section(name)
+        with self._building:
+            if name not in self._built:
+                self._built[name] = self._build(name, section)
+            return self._built[name]
+
+    def connector_of(self, name: str) -> Connector[Any]:
+        """Return the connector of a connection.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        return self._section(name).connector
+
+    def version_of(self, name: str) -> str:
+        """Return which package, in which version, a connection's connector comes from; it goes on the record.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        connector = self.connector_of(name).name
+        owner = next(report for report in self._host.reports if connector in report.connectors)
+        return f"{owner.distribution} {owner.version}".strip()
+
+    def connection_for(self, process: str, capability: str) -> str:
+        """Return the connection that answers a capability for a process; ``desk`` if the host answers itself.
+
+        Raises:
+            ConfigurationError: No connection is bound to it, or the bound one cannot answer it.
+        """
+        if capability in HOST_CAPABILITIES:
+            return DESK
+        if (bound := self._compatibility.binding(process, capability)) is None:
+            raise configuration_error([self._compatibility.unbound(process, capability)])
+        path, connection = bound
+        if problem := self._compatibility.binding_problem(path, connection):
+            raise configuration_error([problem])
+        return connection
+
+    def compatibility(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
+        """Find everything in the configuration that does not fit together.
+
+        Args:
+            processes: All processes that the plug-ins offer, those that are switched off too.
+        """
+        return self._compatibility.problems(processes)
+
+    def webhook_problems(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
+        """Find everything about webhooks that does not fit together.
+
+        Args:
+            processes: All processes that the plug-ins offer, those that are switched off too.
+        """
+        return list(self._compatibility.webhook_problems(processes))
+
+    def _section(self, name: str) -> Configured:
+        if name not in self._sections:
+            raise ConfigurationError(f'there is no connection "{name}"; {suggestion(name, self._sections)}')
+        return self._sections[name]
+
+    def _build(self, name: str, section: Configured) -> Any:
+        connector = section.connector
+        where = self._settings.where("connections", name)
+        try:
+            connection = connector.build(section.settings)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{where}: {exc}") from exc
+        except OrchestratorError:
+            raise
+        except Exception as exc:
+            # The words of a client library may repeat a credential; its name and the traceback are enough.
+            what = f'connector "{connector.name}" failed to build it with {type(exc).__name__}'
+            raise PluginError(f"{where}: {what}; report it to the connector's authors") from exc
+        if problems := _contract_problems(connector, connection):
+            raise PluginError(f'{where}: connector "{connector.name}" {"; ".join(problems)}')
+        return connection
+
+
+def _contract_problems(connector: Connector[Any], connection: Any) -> list[str]:
+    """Check what only a built connection shows: the class behind a function, and a settlement for each effect."""
+    if not inspect.isclass(connector.build) and (problems := connection_problems(type(connection), connector.provides)):
+        return problems
+    effects = [
+        operation.name
+        for capability in connector.provides
+        for operation in operations_of(capability).values()
+        if operation.kind == "effect"
+    ]
+    return [problem for effect in effects if (problem := _settlement_problem(connection, effect))]
+
+
+def _settlement_problem(connection: Any, effect: str) -> str:
+    try:
+        settlement = connection.settlement(effect)
+    except Exception as exc:  # noqa: BLE001 (a plug-in may raise anything)
+        return f"has no settlement for {effect}: settlement raised {type(exc).__name__}; return a Settlement"
+    if isinstance(settlement, Settlement):
+        return ""
+    return f"has no settlement for {effect}: settlement returned a {type(settlement).__name__}; return a Settlement"

@@ -1,0 +1,198 @@
+"""The composition root: the only place that joins configuration, plug-ins, record and kernel."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel
+
+from orchestrator.bindings import DESK, Connections, connect
+from orchestrator.config_file import find_config
+from orchestrator.desk.cases import CaseDesk
+from orchestrator.desk.inbox import InboxDesk
+from orchestrator.desk.people import PeopleDesk
+from orchestrator.errors import ConfigurationError
+from orchestrator.intake.mailboxes import MailIntake, Source
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.runs import Opening, Runs, new_run_id
+from orchestrator.kernel.steps import Bound
+from orchestrator.plugins.host import PluginHost
+from orchestrator.record.clock import Clock, utc_now
+from orchestrator.record.record import Record, open_record
+from orchestrator.record.trail import Actor
+from orchestrator.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.process import ProcessFlow
+
+
+class Application:
+    """Everything that runs are made of, joined as the configuration says.
+
+    Args:
+        settings: The configuration.
+        plugins: The plug-ins; without them, those that are installed.
+        clock: Tells the time.
+    """
+
+    def __init__(self, settings: Settings, *, plugins: PluginHost | None = None, clock: Clock = utc_now) -> None:
+        self.settings = settings
+        self.plugins = plugins or PluginHost(disabled=settings.plugins.disabled)
+        self.work_waits = Event()
+        """Set when a run waits for a worker."""
+        self.ended = Event()
+        """Set when a run has come to an end, or stopped."""
+        self._clock = clock
+
+    @cached_property
+    def record(self) -> Record:
+        """Where everything is written down."""
+        return open_record(self.settings.store.url, self.settings.store.key_file, self._clock)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Opens, leases and finds runs."""
+        return Runs(self.record)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The systems, by the names they have in the configuration."""
+        return connect(self.settings, self.plugins)
+
+    @cached_property
+    def processes(self) -> Mapping[str, ProcessFlow[..., Any]]:
+        """The processes by name, without those that are switched off."""
+        switched_off = {name for name, process in self.settings.processes.items() if not process.enabled}
+        offered = cast("Mapping[str, ProcessFlow[..., Any]]", self.plugins.processes())
+        return {name: flow for name, flow in offered.items() if name not in switched_off}
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """Executes runs."""
+        owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        return Kernel(self.record, self.runs, self._bind, owner=owner)
+
+    @cached_property
+    def people(self) -> PeopleDesk:
+        """Questions to people."""
+        return PeopleDesk(self.record)
+
+    @cached_property
+    def inbox(self) -> InboxDesk:
+        """Stored mail."""
+        own = frozenset(address for box in self.settings.mailboxes.values() for address in box.addresses)
+        return InboxDesk(self.record, own)
+
+    @cached_property
+    def cases(self) -> CaseDesk:
+        """Customers' cases."""
+        return CaseDesk(self.record, self.runs, self._definitions, self.work_waits.set)
+
+    @cached_property
+    def intake(self) -> MailIntake:
+        """Takes mail in."""
+        return MailIntake(self.record, self.runs, self.work_waits.set)
+
+    def sources(self) -> list[Source]:
+        """Return the mailboxes that mail is taken from."""
+        return [
+            Source(
+                name=name,
+                mailbox=self.connections.get(mailbox.connection),
+                process=self.definition(mailbox.process),
+                from_beginning=mailbox.from_beginning,
+            )
+            for name, mailbox in self.settings.mailboxes.items()
+        ]
+
+    def definition(self, name: str) -> ProcessDefinition:
+        """Return a process.
+
+        Raises:
+            ConfigurationError: There is none of that name, or it is switched off.
+        """
+        try:
+            return self.processes[name].definition
+        except KeyError:
+            known = ", ".join(sorted(self.processes)) or "none"
+            raise ConfigurationError(f"no process {name}; there are: {known}") from None
+
+    def open_run(
+        self,
+        definition: ProcessDefinition,
+        request: BaseModel,
+        *,
+        actor: Actor | None = None,
+        prefect_run_id: str | None = None,
+    ) -> str:
+        """Open a run that the caller executes at once, its input on the record.
+
+        Args:
+            definition: The process.
+            request: Its input.
+            actor: Who starts it; without one, the user that this program runs as.
+            prefect_run_id: The Prefect flow run that executes it, if there is one already.
+
+        Returns:
+            The run's id.
+        """
+        opening = Opening(
+            definition=definition,
+            request=request,
+            run_id=new_run_id(),
+            actor=actor or this_user(),
+            prefect_run_id=prefect_run_id,
+            reserved=True,
+        )
+        with self.record.store.write() as tx:
+            self.runs.open(tx, opening)
+        return opening.run_id
+
+    def _definitions(self) -> Mapping[str, ProcessDefinition]:
+        return {name: flow.definition for name, flow in self.processes.items()}
+
+    def _bind(self, process: str, capability: str) -> Bound:
+        name = self.connections.connection_for(process, capability)
+        if name == DESK:
+            return Bound(connection=DESK, version="", instance=getattr(self, capability))
+        version = self.connections.version_of(name)
+        return Bound(connection=name, version=version, instance=self.connections.get(name))
+
+
+def this_user() -> Actor:
+    """Return the user that this program runs as."""
+    return Actor(name=f"operator:{getpass.getuser()}", auth="os user")
+
+
+_lock = Lock()
+_current: list[Application] = []
+
+
+def application(config: Path | None = None) -> Application:
+    """Return this program's application, made from its configuration at first use.
+
+    Args:
+        config: The configuration file; without one, ``$ORCHESTRATOR_CONFIG`` or one of ``CONFIG_PLACES``.
+
+    Raises:
+        ConfigurationError: There is no configuration, or something in it is wrong.
+    """
+    with _lock:
+        if not _current:
+            _current.append(Application(load_settings(config or find_config())))
+        return _current[0]
+
+
+def use(app: Application) -> None:
+    """Make an application the one of this program, for programs that embed the orchestrator."""
+    with _lock:
+        _current[:] = [app]

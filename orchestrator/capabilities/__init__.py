@@ -1,0 +1,77 @@
+"""The roles that a process needs and a connector gives: small protocols over frozen values."""
+
+from __future__ import annotations
+
+from orchestrator.capabilities.contacts import Contacts
+from orchestrator.capabilities.desk import Cases, CaseTicket, Inbox, IncomingMail, Work
+from orchestrator.capabilities.files import Asset, FileLinks, Link
+from orchestrator.capabilities.mail import Mailbox, Mailer, MailPage, OutgoingMail, RawMail
+from orchestrator.capabilities.orders import OrderRecords, Purchase, meant_by
+from orchestrator.capabilities.people import Decision, Option, People, Question
+from orchestrator.capabilities.values import (
+    SEAL,
+    UNSEAL,
+    WITHOUT_WORDING,
+    EmailAddress,
+    Operation,
+    Private,
+    Receipt,
+    Value,
+    Wording,
+    effect,
+    operations_of,
+    query,
+)
+
+CAPABILITIES: dict[str, type] = {
+    "order_records": OrderRecords,
+    "file_links": FileLinks,
+    "mailer": Mailer,
+    "mailbox": Mailbox,
+    "contacts": Contacts,
+    "people": People,
+    "inbox": Inbox,
+    "cases": Cases,
+}
+"""Every capability by the name it has in the configuration."""
+
+HOST_CAPABILITIES = frozenset({"people", "inbox", "cases"})
+"""Those that the host answers itself, so that they need no connection."""
+
+__all__ = [
+    "CAPABILITIES",
+    "HOST_CAPABILITIES",
+    "SEAL",
+    "UNSEAL",
+    "WITHOUT_WORDING",
+    "Asset",
+    "CaseTicket",
+    "Cases",
+    "Contacts",
+    "Decision",
+    "EmailAddress",
+    "FileLinks",
+    "Inbox",
+    "IncomingMail",
+    "Link",
+    "MailPage",
+    "Mailbox",
+    "Mailer",
+    "Operation",
+    "Option",
+    "OrderRecords",
+    "OutgoingMail",
+    "People",
+    "Private",
+    "Purchase",
+    "Question",
+    "RawMail",
+    "Receipt",
+    "Value",
+    "Wording",
+    "Work",
+    "effect",
+    "meant_by",
+    "operations_of",
+    "query",
+]

@@ -1,0 +1,110 @@
+"""The host's own desk: incoming mail that was stored, the cases it belongs to, and work to start.
+
+These two capabilities are answered by the host itself, from its own database.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from orchestrator.capabilities.values import Private, Receipt, Value, effect, query
+
+
+class IncomingMail(Value):
+    """A stored mail, read as far as it can be read safely."""
+
+    delivery: str
+    sender: Private[str]
+    """The address of the From field, lower case; empty if there is none that can be read."""
+    subject: Private[str]
+    text: Private[str]
+    """What the writer wrote, as plain text, without the quoted mail."""
+    message_id: Private[str]
+    received_at: datetime
+    automatic: str = ""
+    """Why no machine may answer it (RFC 3834), for example ``auto-submitted``; empty if a person wrote it."""
+    unreadable: str = ""
+    """Why it could not be read in full, for example ``unknown charset``; empty if it could."""
+
+
+class CaseTicket(Value):
+    """The case that a mail belongs to."""
+
+    case_id: str
+    state: Literal["opened", "joined", "answered", "with-person"]
+    """``opened`` by this mail; ``joined`` an open case whose answer had not gone out when the mail was
+    written; ``answered``: the customer wrote again after the answer; ``with-person``: the case has no answer,
+    and its run waits for a person or has failed."""
+
+
+class Work(Value):
+    """A run to start: a process by name, and its input. Made by the process: ``lost_download.work(request)``."""
+
+    process: str
+    request: Private[str]
+    """The input model as JSON."""
+
+
+class Inbox(Protocol):
+    """Incoming mail, stored before anything else happened."""
+
+    @query
+    def read(self, delivery: str) -> IncomingMail:
+        """Read the customer's mail.
+
+        Raises:
+            NotFound: No such delivery.
+        """
+        ...
+
+    @effect
+    def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:
+        """File the mail as dealt with.
+
+        Args:
+            delivery: The mail.
+            note: Why nothing more is to be done, without personal data.
+            effect_id: Given by the host.
+        """
+        ...
+
+    @effect
+    def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:
+        """Put the mail on a person's desk.
+
+        Args:
+            delivery: The mail.
+            reason: Why a person must look, without personal data.
+            effect_id: Given by the host.
+        """
+        ...
+
+
+class Cases(Protocol):
+    """The customers' matters, across runs and messages."""
+
+    @effect
+    def open_or_join(self, key: Private[str], *, delivery: str, effect_id: str | None = None) -> CaseTicket:
+        """Open the customer's case, or join the open one.
+
+        Args:
+            key: What the case is known by, for example the customer's address.
+            delivery: The mail that belongs to it.
+            effect_id: Given by the host.
+        """
+        ...
+
+    @effect
+    def start(self, work: Work, *, case_id: str, effect_id: str | None = None) -> Receipt:
+        """Start the process that serves the case.
+
+        Args:
+            work: Which process, with what input.
+            case_id: The case that the new run belongs to.
+            effect_id: Given by the host.
+
+        Returns:
+            A receipt whose reference is the id of the run.
+        """
+        ...

@@ -1,0 +1,63 @@
+"""The command line: ``orchestrator --help``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from orchestrator.config_file import CONFIG_VARIABLE
+from orchestrator.errors import OrchestratorError
+
+app = App(
+    name="orchestrator",
+    help="Run business processes over the systems of a business, every run on the record.",
+    version=lambda: version("process-orchestrator"),
+)
+# Commands are imported when they are called: asking for help costs nothing of what they need.
+for _name, _function, _help in (
+    ("demo", "demo:demo", "Run the main job on this machine, with all systems here."),
+    ("check", "overview:check", "Does everything fit together, and does every connection work?"),
+    ("plugins", "overview:plugins", "List the plug-ins, and what is wrong with broken ones."),
+    ("processes", "overview:processes", "List the processes, or show the form of one."),
+    ("connections", "overview:connections", "List the connections."),
+    ("run", "running:run", "Execute a process now."),
+    ("worker", "running:worker", "Take mail in and execute runs, until stopped."),
+    ("gateway", "gateway:gateway", "Take webhooks in, until stopped."),
+    ("runs", "desk:runs", "List runs; resume a stopped one."),
+    ("decisions", "desk:decisions", "Questions that runs ask, and their answers."),
+    ("inbox", "inbox:inbox", "Mail and webhook deliveries that were taken in."),
+    ("effects", "effects:app", "Outward changes whose outcome is not known."),
+    ("audit", "audit:app", "What happened, from the append-only record."),
+):
+    app.command(f"orchestrator.cli.{_function}", name=_name, help=_help)
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(help="The configuration file.")] = None,
+) -> object:
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    return app(tokens)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error of ours is one line on standard error and exit code 1.
+
+    Args:
+        arguments: What follows the program's name; without them, what this process was called with.
+    """
+    try:
+        sys.exit(app.meta(arguments))
+    except OrchestratorError as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)

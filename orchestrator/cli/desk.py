@@ -1,0 +1,103 @@
+"""``orchestrator decisions`` and ``runs``: what waits for a person, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from orchestrator.bootstrap import application, this_user
+from orchestrator.capabilities import Decision
+from orchestrator.cli.output import Json, fields, print_json, say, show
+from orchestrator.errors import NotRecorded
+from orchestrator.kernel.runs import RunState
+
+decisions = App(name="decisions", help="Questions that runs ask, and their answers.")
+runs = App(name="runs", help="Runs and where they stand.")
+
+
+@decisions.default
+def open_decisions(*, json: Json = False) -> None:
+    """List the questions that wait for an answer.
+
+    Args:
+        json: Print JSON.
+    """
+    rows = [
+        {**fields(waiting), "title": waiting.question.title, "options": [o.key for o in waiting.question.options]}
+        for waiting in application().people.open_questions()
+    ]
+    show(rows, ("question_id", "asked_at", "title", "options"), as_json=json, empty="Nobody waits for a decision.")
+
+
+@decisions.command(name="show")
+def show_decision(question: str, *, json: Json = False) -> None:
+    """Show a question, what is known, and how it can be answered.
+
+    Args:
+        question: The question's id.
+        json: Print JSON.
+    """
+    found = (each for each in application().people.open_questions() if each.question_id == question)
+    waiting = next(found, None)
+    if waiting is None:
+        raise NotRecorded(f"no open question {question}; list them with: orchestrator decisions")
+    if json:
+        print_json(fields(waiting))
+        return
+    say(f"{waiting.question.title}\n\n{waiting.question.known}\n\nAnswers:")
+    for option in waiting.question.options:
+        text = f" --text '({option.needs_text})'" if option.needs_text else ""
+        say(f"  orchestrator decisions answer {question} {option.key}{text}\n      {option.label}")
+
+
+@decisions.command
+def answer(question: str, option: str, *, text: str = "") -> None:
+    """Answer a question; its run goes on.
+
+    Args:
+        question: The question's id.
+        option: The key of one of its options.
+        text: What the option asks for.
+    """
+    application().people.answer(question, Decision(option=option, text=text), this_user())
+    say("Recorded. The worker goes on with the run.")
+
+
+@runs.default
+def listed_runs(
+    *,
+    state: RunState | None = None,
+    customer: str | None = None,
+    lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20,
+    json: Json = False,
+) -> None:
+    """List runs, newest first.
+
+    Args:
+        state: Only runs in this state; ``parked`` ones wait for a person.
+        customer: Only runs about the customer with this address.
+        lines: At most so many.
+        json: Print JSON.
+    """
+    app = application()
+    subject_ref = None
+    if customer is not None:
+        with app.record.store.read() as tx:
+            subject_ref = app.record.vault.find(tx, customer)
+        if subject_ref is None:
+            raise NotRecorded("no run is about a customer with that address")
+    rows = [fields(run) for run in app.runs.listed(state=state, subject_ref=subject_ref, limit=lines)]
+    columns = ("run_id", "process", "state", "created_at", "ended_at", "case_id", "reason")
+    show(rows, columns, as_json=json, empty="No such run.")
+
+
+@runs.command
+def resume(run: str) -> None:
+    """Let a parked or failed run go on, after you have mended what stopped it.
+
+    Args:
+        run: The run's id.
+    """
+    application().runs.resume(run, this_user())
+    say("Ready. The worker goes on with it; steps already done are not repeated.")

@@ -1,0 +1,48 @@
+"""``orchestrator effects``: outward changes whose outcome is not known, and what a person says of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from orchestrator.bootstrap import application, this_user
+from orchestrator.cli.output import Json, fields, say, show
+from orchestrator.errors import ConfigurationError
+from orchestrator.kernel.settling import open_effects
+from orchestrator.kernel.settling import settle as settle_effect
+from orchestrator.ledger.states import Cause
+
+app = App(name="effects", help="Outward changes whose outcome is not known.")
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+@app.default
+def listed(*, json: Json = False) -> None:
+    """List effects that are under way, in doubt, or wait for a person.
+
+    Args:
+        json: Print JSON.
+    """
+    rows = [fields(effect) for effect in open_effects(application().record)]
+    columns = ("effect_id", "state", "operation", "connection", "doubt", "attempt", "run_id", "updated_at")
+    show(rows, columns, as_json=json, empty="No effect is open.")
+
+
+@app.command
+def settle(effect: str, *, happened: Flag = False, retry: Flag = False, give_up: Flag = False) -> None:
+    """Say what became of an effect that nobody else can know; its run goes on.
+
+    Args:
+        effect: The effect's id.
+        happened: It happened: go on behind it.
+        retry: It did not happen: do it (again).
+        give_up: Do not do it; the process may take another way.
+    """
+    said = [
+        cause for cause, is_so in ((Cause.HAPPENED, happened), (Cause.RETRY, retry), (Cause.GIVE_UP, give_up)) if is_so
+    ]
+    if len(said) != 1:
+        raise ConfigurationError("say exactly one of --happened, --retry and --give-up")
+    settle_effect(application().record, effect, said[0], this_user())
+    say(f"Recorded: {said[0]}. The worker goes on with the run.")

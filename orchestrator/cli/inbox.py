@@ -1,0 +1,154 @@
+"""``orchestrator inbox``: mail and webhook deliveries that were taken in."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from orchestrator.bootstrap import application, this_user
+from orchestrator.cli.output import Json, fields, print_json, say, show
+from orchestrator.desk.inbox import DeliveryState
+from orchestrator.errors import ConfigurationError
+from orchestrator.gateway.hooks import SOURCE
+from orchestrator.gateway.letters import Letters
+
+inbox = App(name="inbox", help="Mail and webhook deliveries that were taken in.")
+
+
+@inbox.default
+def deliveries(
+    *,
+    state: DeliveryState | None = None,
+    lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 50,
+    json: Json = False,
+) -> None:
+    """List mail and webhook deliveries that were taken in, newest first.
+
+    Args:
+        state: Only those in this state; ``for-person`` and ``dead-letter`` wait for somebody.
+        lines: At most so many.
+        json: Print JSON.
+    """
+    rows = [fields(delivery) for delivery in application().inbox.listed(state=state, limit=lines)]
+    columns = ("delivery", "source", "received_at", "state", "note", "case_id")
+    show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.")
+
+
+@inbox.command(name="show")
+def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> None:
+    """Show a mail as far as it can be read, or the payload of a webhook's delivery.
+
+    Args:
+        delivery: The delivery's id.
+        raw: Print it byte for byte instead.
+        json: Print JSON.
+    """
+    desk = application().inbox
+    if raw:
+        sys.stdout.buffer.write(desk.raw(delivery)[0])
+        return
+    payload, row = desk.raw(delivery)
+    if row.source.startswith(SOURCE):
+        _show_payload(payload, row.note, as_json=json)
+        return
+    mail = desk.read(delivery)
+    if json:
+        print_json(mail)
+        return
+    for name, value in mail.model_dump(mode="json", exclude={"text"}).items():
+        say(f"{name.replace('_', ' ')}: {value}")
+    say(f"\n{mail.text}")
+
+
+@inbox.command
+def close(delivery: str) -> None:
+    """File a mail that you have dealt with.
+
+    Args:
+        delivery: The delivery's id.
+    """
+    application().inbox.close(delivery, this_user())
+    say("Filed.")
+
+
+@inbox.command
+def edit(delivery: str, *, file: Path | None = None) -> None:
+    """Mend the payload of a dead letter, in $EDITOR; then `orchestrator inbox resume` it.
+
+    Args:
+        delivery: The delivery's id.
+        file: Take the new payload from this file instead.
+    """
+    letters = Letters(application())
+    before = letters.payload(delivery)
+    after = file.read_bytes() if file is not None else _edited(before)
+    if after == before:
+        say("Nothing was changed.")
+        return
+    problem = letters.edit(delivery, after, this_user())
+    say(f"Recorded. It still does not fit: {problem}" if problem else f"It fits: orchestrator inbox resume {delivery}")
+
+
+@inbox.command
+def resume(delivery: str) -> None:
+    """Start the process of a dead letter that fits by now.
+
+    Args:
+        delivery: The delivery's id.
+    """
+    say(f"Ready: run {Letters(application()).resume(delivery, this_user())}. The worker executes it.")
+
+
+@inbox.command
+def rerun(delivery: str) -> None:
+    """Start the process of a delivery anew, after its run failed. What the failed run did outside is done again.
+
+    To go on where the failed run stopped instead: `orchestrator runs resume`.
+
+    Args:
+        delivery: The delivery's id.
+    """
+    say(f"Ready: run {Letters(application()).rerun(delivery, this_user())}. The worker executes it.")
+
+
+@inbox.command
+def discard(delivery: str) -> None:
+    """Throw a dead letter away.
+
+    Args:
+        delivery: The delivery's id.
+    """
+    Letters(application()).discard(delivery, this_user())
+    say("Discarded.")
+
+
+def _show_payload(payload: bytes, note: str, *, as_json: bool) -> None:
+    text = payload.decode("utf-8", "backslashreplace")
+    if as_json:
+        print_json({"note": note, "payload": text})
+        return
+    if note:
+        say(f"note: {note}\n")
+    say(text)
+
+
+def _edited(payload: bytes) -> bytes:
+    """Let the user edit a payload in a directory that nobody else can read."""
+    with TemporaryDirectory(prefix="orchestrator-") as folder:
+        draft = Path(folder) / "payload.json"
+        draft.write_bytes(payload)
+        editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        try:
+            ended = subprocess.run([*editor, str(draft)], check=False)  # noqa: S603 - the user's own editor
+        except OSError as exc:
+            raise ConfigurationError(f"$EDITOR: {editor[0]} does not start; set EDITOR, or use --file") from exc
+        if ended.returncode != 0:
+            raise ConfigurationError(f"$EDITOR: {editor[0]} ended with {ended.returncode}; nothing was changed")
+        return draft.read_bytes()

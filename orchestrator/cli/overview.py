@@ -1,0 +1,119 @@
+"""``orchestrator plugins``, ``processes``, ``connections`` and ``check``: what there is, and does it work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.bindings import check_connections
+from orchestrator.bootstrap import Application, application
+from orchestrator.cli.output import Json, fields, print_json, say, show
+from orchestrator.errors import ConfigurationError
+from orchestrator.kernel.kernel import capability_name
+
+
+def plugins(*, json: Json = False) -> None:
+    """List the plug-ins, what they offer, and what is wrong with broken ones.
+
+    Args:
+        json: Print JSON.
+    """
+    app = application()
+    _load_all(app)
+    rows = [{**fields(report), "offers": (*report.connectors, *report.processes)} for report in app.plugins.reports]
+    show(rows, ("name", "state", "offers", "distribution", "version", "problem"), as_json=json, empty="No plug-ins.")
+
+
+def processes(process: str | None = None, *, json: Json = False) -> None:
+    """List the processes and what answers their needs, or show the form of one.
+
+    Args:
+        process: The process whose form to show.
+        json: Print JSON.
+    """
+    app = application()
+    if process is None:
+        rows = [_process(app, name) for name in sorted(app.processes)]
+        show(rows, ("process", "title", "needs", "schedule"), as_json=json, empty="No processes.")
+        return
+    form = app.definition(process).request.model_json_schema()
+    if json:
+        print_json(form)
+        return
+    say(f"{app.definition(process).title}\n")
+    for name, field in form["properties"].items():
+        needed = "" if name in form.get("required", ()) else " (optional)"
+        say(f"  --{name.replace('_', '-')}{needed}\n      {field.get('description', field.get('title', ''))}")
+
+
+def connections(*, json: Json = False) -> None:
+    """List the connections: which connector, and which capabilities.
+
+    Args:
+        json: Print JSON.
+    """
+    app = application()
+    rows = [_connection(app, name) for name in app.connections]
+    show(rows, ("connection", "connector", "provides", "version"), as_json=json, empty="No connections.")
+
+
+def check(*, json: Json = False) -> int:
+    """Check that everything fits together and that every connection works. Exit code 1 on any problem.
+
+    Args:
+        json: Print JSON.
+    """
+    app = application()
+    _load_all(app)
+    problems = [str(problem) for problem in app.connections.compatibility(app.plugins.processes())]
+    problems += [
+        f'plug-in "{report.name}": {report.problem}' for report in app.plugins.reports if report.state == "broken"
+    ]
+    rows = [
+        {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": found.sentence}
+        for found in check_connections(app.connections)
+    ]
+    rows.append({"connection": "desk", "connector": "host", "works": True, "seen": app.people.check()})
+    if json:
+        print_json({"problems": problems, "connections": rows})
+    else:
+        show(rows, ("connection", "connector", "works", "seen"), as_json=False, empty="")
+        for problem in problems:
+            say(f"Problem: {problem}")
+        say("Everything fits." if not problems and all(row["works"] for row in rows) else "Not everything works.")
+    return 0 if not problems and all(row["works"] for row in rows) else 1
+
+
+def _load_all(app: Application) -> None:
+    app.plugins.connectors()
+    app.plugins.processes()
+
+
+def _process(app: Application, name: str) -> dict[str, Any]:
+    definition = app.definition(name)
+    settings = app.settings.processes.get(name)
+    schedule = settings.schedule if settings else None
+    answers = {need: _answer(app, name, capability_name(kind)) for need, kind in definition.needs.items()}
+    return {
+        "process": name,
+        "title": definition.title,
+        "version": definition.version,
+        "needs": [f"{need} from {connection}" for need, connection in answers.items()],
+        "schedule": (schedule.cron or f"every {schedule.every_seconds} s") if schedule else None,
+    }
+
+
+def _answer(app: Application, process: str, capability: str) -> str:
+    try:
+        return app.connections.connection_for(process, capability)
+    except ConfigurationError:
+        return "nothing (see: orchestrator check)"
+
+
+def _connection(app: Application, name: str) -> dict[str, Any]:
+    connector = app.connections.connector_of(name)
+    return {
+        "connection": name,
+        "connector": connector.name,
+        "provides": [capability_name(kind) for kind in connector.provides],
+        "version": app.connections.version_of(name),
+    }

@@ -1,0 +1,93 @@
+"""``orchestrator run`` and ``orchestrator worker``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from orchestrator.bootstrap import Application, application
+from orchestrator.cli.output import Json, print_json, say
+from orchestrator.errors import ConfigurationError, RunError
+from orchestrator.prefect_lane.environment import point_prefect_at, prefect_answers
+
+
+def run(
+    process: str, *form: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)], json: Json = False
+) -> int:
+    """Execute a process now: ``orchestrator run lost-download --email mary@example.com --product watercolor``.
+
+    The fields of its form are options; ``orchestrator processes PROCESS`` lists them.
+
+    Args:
+        process: The process.
+        form: The fields of its form.
+        json: Print JSON.
+    """
+    app = application()
+    point_prefect_at(app.settings.prefect.api_url)
+    definition = app.definition(process)
+    flow = app.processes[process]
+    request = flow.read(_fields(form, definition.request.model_fields))
+    run_id = app.open_run(definition, request)
+    try:
+        result = _execute(app, process, run_id)
+    except RunError as exc:
+        _tell({"run": run_id, "state": type(exc).__name__, "reason": str(exc)}, as_json=json)
+        return 1
+    _tell({"run": run_id, "state": "done", "result": result}, as_json=json)
+    return 0
+
+
+def worker() -> None:
+    """Take mail in and execute runs, until stopped (Ctrl-C, SIGTERM)."""
+    app = application()
+    point_prefect_at(app.settings.prefect.api_url)
+    from orchestrator.worker import work
+
+    log_to_stderr()
+    work(app)
+
+
+def log_to_stderr() -> None:
+    """Log what our own code says; Prefect's own handlers are in place by now."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(name)s - %(message)s"))
+    ours = logging.getLogger("orchestrator")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+
+
+def _execute(app: Application, process: str, run_id: str) -> Any:
+    """Execute a run in Prefect if it answers, and by the kernel alone if not."""
+    if prefect_answers(app.settings.prefect.api_url):
+        from orchestrator.process import REFERENCE
+
+        app.processes[process](REFERENCE + run_id, return_state=True)
+    return app.kernel.execute(app.definition(process), run_id)
+
+
+def _fields(form: tuple[str, ...], known: Any) -> dict[str, str]:
+    """Read ``--field value`` and ``--field=value``."""
+    given: dict[str, str] = {}
+    words = list(form)
+    while words:
+        name, _, value = words.pop(0).partition("=")
+        field = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or field not in known:
+            options = ", ".join(f"--{field.replace('_', '-')}" for field in known)
+            raise ConfigurationError(f"{name} is no field of this form; its fields are {options}")
+        if "=" not in name and not value:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        given[field] = value
+    return given
+
+
+def _tell(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    say(f"Run {result['run']}: {result.get('reason') or result['state']}")
+    say(f"What happened: orchestrator audit show {result['run']}")

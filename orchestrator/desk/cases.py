@@ -1,0 +1,105 @@
+"""The customers' cases, and the runs that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Literal
+
+from sqlalchemy import Connection, or_, select, update
+
+from orchestrator.capabilities import CaseTicket, Receipt, Work
+from orchestrator.errors import NotFound, Rejected
+from orchestrator.kernel import cases
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.runs import Opening, Runs, RunState
+from orchestrator.ledger.effects import find_effect
+from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.record.clock import moment
+from orchestrator.record.record import Record
+from orchestrator.record.tables import effect, inbox, run
+from orchestrator.record.trail import Actor
+
+
+class CaseDesk:
+    """Opens and joins cases, and starts the processes that serve them.
+
+    Args:
+        record: Where it is written down.
+        runs: Opens runs.
+        processes: Finds processes by name.
+        wake: Called when a run waits for a worker.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        runs: Runs,
+        processes: Callable[[], Mapping[str, ProcessDefinition]],
+        wake: Callable[[], None],
+    ) -> None:
+        self._record = record
+        self._runs = runs
+        self._processes = processes
+        self._wake = wake
+
+    def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
+        """Opening the same case and starting the same run again changes nothing."""
+        return Settlement(doubt=DoubtClass.NATURAL)
+
+    def check(self) -> str:
+        """Say which processes can be started."""
+        return f"processes: {', '.join(sorted(self._processes()))}"
+
+    def open_or_join(self, key: str, *, delivery: str, effect_id: str | None = None) -> CaseTicket:
+        """Open the case with this key, or join the open one."""
+        opened_by = str(effect_id)
+        with self._record.store.write() as tx:
+            received_at = self._received_at(tx, delivery)
+            case = cases.open_or_join(tx, self._record.vault, key, opened_by=opened_by, now=self._record.clock())
+            tx.execute(update(inbox).where(inbox.c.delivery == delivery).values(case_id=case.case_id))
+            stuck = _has_stopped_run(tx, case)
+        state: Literal["opened", "joined", "answered", "with-person"] = "joined"
+        if case.opened_by == opened_by:
+            state = "opened"
+        elif case.answered_at is not None and moment(received_at) > case.answered_at:
+            state = "answered"
+        elif case.answered_at is None and stuck:
+            state = "with-person"
+        return CaseTicket(case_id=case.case_id, state=state)
+
+    def start(self, work: Work, *, case_id: str, effect_id: str | None = None) -> Receipt:
+        """Open the run that serves the case; a worker takes it from there."""
+        definition = self._processes().get(work.process)
+        if definition is None:
+            raise Rejected(f"no process {work.process}; list them with: orchestrator processes")
+        with self._record.store.write() as tx:
+            parent = find_effect(tx, str(effect_id)).run_id
+            run_id = f"r-{sha256(str(effect_id).encode()).hexdigest()[:24]}"
+            self._runs.open(
+                tx,
+                Opening(
+                    definition=definition,
+                    request=definition.request.model_validate_json(work.request),
+                    run_id=run_id,
+                    actor=Actor(name=f"run:{parent}", auth="process"),
+                    case_id=case_id,
+                    parent_run_id=parent,
+                ),
+            )
+        self._wake()
+        return Receipt(reference=run_id)
+
+    def _received_at(self, tx: Connection, delivery: str) -> str:
+        found = tx.execute(select(inbox.c.received_at).where(inbox.c.delivery == delivery)).scalar_one_or_none()
+        if found is None:
+            raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
+        return str(found)
+
+
+def _has_stopped_run(tx: Connection, case: cases.Case) -> bool:
+    """Tell whether a run that serves the case, or the one that opened it, will not go on by itself."""
+    opener = select(effect.c.run_id).where(effect.c.effect_id == case.opened_by)
+    mine = or_(run.c.case_id == case.case_id, run.c.run_id == case.opened_by, run.c.run_id.in_(opener))
+    stopped = select(run.c.run_id).where(mine, run.c.state.in_([RunState.PARKED, RunState.FAILED]))
+    return tx.execute(stopped.limit(1)).first() is not None

@@ -1,0 +1,161 @@
+"""Incoming mail that was stored before anything else happened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from orchestrator.capabilities import IncomingMail, Receipt
+from orchestrator.errors import NotFound, NotRecorded
+from orchestrator.intake.reading import read_mail
+from orchestrator.ledger.effects import find_effect
+from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.record.clock import moment
+from orchestrator.record.record import Record
+from orchestrator.record.tables import inbox
+from orchestrator.record.trail import Actor, Context, Draft
+
+OURS = "our own mail"
+EFFECT_ID = re.compile(r"<(f-[0-9a-f]{32})@")
+"""Message-IDs of our mails are derived from effect ids."""
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    NEW = "new"
+    """A mail whose run has not filed it yet."""
+    SETTLED = "settled"
+    FOR_PERSON = "for-person"
+    STARTED = "started"
+    """A webhook's delivery whose run was opened; the run tells the rest."""
+    DEAD_LETTER = "dead-letter"
+    """A webhook's delivery that is no input for its process; it has no run, and waits for a person."""
+    DISCARDED = "discarded"
+    """A dead letter that a person threw away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One accepted mail or webhook call, as lists show it: without personal data."""
+
+    delivery: str
+    source: str
+    received_at: str
+    state: DeliveryState
+    note: str
+    run_id: str | None
+    case_id: str | None
+
+
+class InboxDesk:
+    """Reads stored mail and files it.
+
+    Args:
+        record: Where it is stored.
+        own: Our own addresses: mail from ourselves is never answered.
+    """
+
+    def __init__(self, record: Record, own: frozenset[str] = frozenset()) -> None:
+        self._record = record
+        self._own = own
+
+    def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
+        """Filing a mail again changes nothing."""
+        return Settlement(doubt=DoubtClass.NATURAL)
+
+    def check(self) -> str:
+        """Say how much mail waits for a person."""
+        return f"{len(self.listed(state=DeliveryState.FOR_PERSON, limit=1000))} mails wait for a person"
+
+    def read(self, delivery: str) -> IncomingMail:
+        """Read a stored mail as far as it can be read safely."""
+        raw, row = self.raw(delivery)
+        mail = read_mail(
+            raw,
+            delivery=delivery,
+            received_at=moment(row.received_at),
+            truncated=row.truncated,
+            own_addresses=self._own,
+        )
+        return mail.model_copy(update={"automatic": OURS}) if self._is_ours(mail.message_id) else mail
+
+    def _is_ours(self, message_id: str) -> bool:
+        """Tell whether a mail that we sent has come back: its Message-ID is the id of an effect."""
+        found = EFFECT_ID.match(message_id)
+        if found is None:
+            return False
+        with self._record.store.read() as tx:
+            return find_effect(tx, found.group(1)) is not None
+
+    def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
+        """File a mail as dealt with."""
+        return self._file(delivery, DeliveryState.SETTLED, note)
+
+    def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
+        """Put a mail on a person's desk."""
+        return self._file(delivery, DeliveryState.FOR_PERSON, reason)
+
+    def raw(self, delivery: str) -> tuple[bytes, Any]:
+        """Return a mail byte for byte, with its row.
+
+        Raises:
+            NotFound: No such delivery.
+        """
+        with self._record.store.read() as tx:
+            row = _row(tx, delivery)
+            if row is None:
+                raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
+            place = f"inbox/{delivery}"
+            plain = self._record.vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
+            return plain, row
+
+    def listed(self, *, state: DeliveryState | None = None, limit: int) -> list[Delivery]:
+        """Return the newest deliveries, newest first."""
+        chosen = select(inbox).order_by(inbox.c.accepted_at.desc()).limit(limit)
+        if state is not None:
+            chosen = chosen.where(inbox.c.state == state)
+        with self._record.store.read() as tx:
+            return [_delivery(row) for row in tx.execute(chosen)]
+
+    def close(self, delivery: str, actor: Actor) -> None:
+        """File a mail that a person has dealt with.
+
+        Raises:
+            NotRecorded: It does not wait for a person.
+        """
+        with self._record.store.write() as tx:
+            waiting = (inbox.c.delivery == delivery, inbox.c.state == DeliveryState.FOR_PERSON)
+            if tx.execute(update(inbox).where(*waiting).values(state=DeliveryState.SETTLED)).rowcount != 1:
+                raise NotRecorded(f"delivery {delivery} does not wait for a person; see: orchestrator inbox")
+            row = _row(tx, delivery)
+            context = Context(run_id=row.run_id, case_id=row.case_id, subject_ref=row.subject_ref)
+            closed = Draft(kind="delivery.closed", context=context, data={"delivery": delivery}, actor=actor)
+            self._record.trail.append_alone(tx, row.run_id, closed, self._record.clock())
+
+    def _file(self, delivery: str, state: DeliveryState, note: str) -> Receipt:
+        with self._record.store.write() as tx:
+            mine = inbox.c.delivery == delivery
+            if tx.execute(update(inbox).where(mine).values(state=state, note=note)).rowcount != 1:
+                raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
+        return Receipt(reference=delivery)
+
+
+def _row(tx: Connection, delivery: str) -> Any:
+    return tx.execute(select(inbox).where(inbox.c.delivery == delivery)).one_or_none()
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        delivery=row.delivery,
+        source=row.source,
+        received_at=row.received_at,
+        state=DeliveryState(row.state),
+        note=row.note,
+        run_id=row.run_id,
+        case_id=row.case_id,
+    )

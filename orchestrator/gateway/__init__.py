@@ -1,0 +1,1 @@
+"""Takes webhooks in: proven, stored, and their runs opened, before the sender is answered."""

@@ -1,0 +1,1 @@
+"""Getting work in: reading incoming mail safely, telling robots from people."""

@@ -1,0 +1,3 @@
+"""The kernel: executes every run, from the record and onto the record."""
+
+from __future__ import annotations

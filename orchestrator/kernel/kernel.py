@@ -1,0 +1,207 @@
+"""Executes runs: every one, however it was started, from its record and onto its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import update
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
+from orchestrator.errors import (
+    AccessDenied,
+    AwaitingDecision,
+    Diverged,
+    LeaseLost,
+    NotRecorded,
+    OrchestratorError,
+    RecordError,
+    RunFailed,
+    RunParked,
+    RunPostponed,
+)
+from orchestrator.kernel import cases
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.operations import unsealer
+from orchestrator.kernel.past import RecordedRun, read_past
+from orchestrator.kernel.runs import Mirror, Run, Runs, RunState
+from orchestrator.kernel.session import Session
+from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
+from orchestrator.ledger.effects import Ledger
+from orchestrator.record.clock import stamp
+from orchestrator.record.record import Record
+from orchestrator.record.tables import run as run_table
+from orchestrator.record.trail import Sealer
+
+PATIENCE = 12
+"""A run that was postponed so often in a row waits for a person."""
+
+Binder = Callable[[str, str], Bound]
+"""Tells what answers a capability for a process: ``binder(process, capability)``."""
+LedgerFactory = Callable[[Session], Ledger]
+
+
+class Kernel:
+    """Executes runs.
+
+    Args:
+        record: Where everything is written down.
+        runs: Leases runs.
+        binder: Joins processes and systems.
+        owner: A name for this worker that no other one has.
+        ledger: Makes the ledger of a session.
+    """
+
+    def __init__(
+        self, record: Record, runs: Runs, binder: Binder, *, owner: str, ledger: LedgerFactory = Ledger
+    ) -> None:
+        self._record = record
+        self._runs = runs
+        self._binder = binder
+        self._owner = owner
+        self._ledger = ledger
+
+    def execute(self, definition: ProcessDefinition, run_id: str, window: StepWindow | None = None) -> Any:
+        """Execute a run to its end, or as far as it gets; steps already done are answered from the record.
+
+        Args:
+            definition: The run's process.
+            run_id: The run.
+            window: Where its steps are shown.
+
+        Returns:
+            The result of the process; of a finished run, the recorded one.
+
+        Raises:
+            RunPostponed: It goes on later by itself.
+            RunParked: It waits for a person.
+            RunFailed: The process raised an error of its own.
+            LeaseLost: Another worker has it.
+            NotRecorded: There is no such run of this process.
+            sqlalchemy.exc.OperationalError: The record cannot be written now; the run goes on later by itself.
+        """
+        run = self._runs.acquire(run_id, self._owner, process=definition.name)
+        if run is None:
+            return self._result_of(definition, run_id)
+        session = Session(self._record, run, owner=self._owner, process_version=definition.version)
+        window = window or Plain()
+        session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
+        try:
+            return self._run_body(definition, session, window)
+        except (LeaseLost, OperationalError, InterfaceError):
+            # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
+            raise
+        except RunPostponed as exc:
+            raise self._postpone(session, exc) from exc
+        except (RunParked, AwaitingDecision, Diverged, AccessDenied, RecordError) as exc:
+            raise self._park(session, exc) from exc
+        except OrchestratorError as exc:
+            raise self._fail(session, f"{type(exc).__name__}: {exc}") from exc
+        except Exception as exc:  # noqa: BLE001 - whatever a process raises ends its run, never the worker
+            # Its message may hold anything: only the kind and the place are written down.
+            raise self._fail(session, f"{type(exc).__name__} at {where(exc)}") from None
+
+    def _run_body(self, definition: ProcessDefinition, session: Session, window: StepWindow) -> Any:
+        past = session.past()
+        told = read_past(past.events)
+        steps = Steps(session, self._ledger(session), told, past.private, window)
+        needs = {
+            name: RecordedCapability(capability, self._bound(definition, capability), steps)
+            for name, capability in definition.needs.items()
+        }
+        result = definition.body(_request(definition, told, past.private), **needs)
+        steps.go_on()
+        if steps.left_out:
+            raise Diverged("the process ended before the steps that its record holds: it changed while under way")
+        self._finish(definition, session, result)
+        return result
+
+    def _bound(self, definition: ProcessDefinition, capability: type) -> Bound:
+        return self._binder(definition.name, capability_name(capability))
+
+    def _finish(self, definition: ProcessDefinition, session: Session, result: Any) -> None:
+        sealer = Sealer()
+        data = {"result": definition.result.dump_python(result, mode="json", context={SEAL: sealer})}
+        self._end(session, "run.finished", data, sealer=sealer, state=RunState.DONE, answered=True)
+
+    def _postpone(self, session: Session, wait: RunPostponed) -> Exception:
+        if session.run.postponed + 1 >= PATIENCE and not session.progressed:
+            return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"))
+        count = 0 if session.progressed else session.run.postponed + 1
+        data = {"reason": str(wait), "due_at": stamp(wait.due_at)}
+        self._end(session, "run.postponed", data, state=RunState.READY, due_at=stamp(wait.due_at), postponed=count)
+        return wait
+
+    def _park(self, session: Session, reason: Exception) -> RunParked:
+        message = str(reason)
+        data = {"reason": message, "error": type(reason).__name__}
+        self._end(session, "run.parked", data, state=RunState.PARKED)
+        return RunParked(message)
+
+    def _fail(self, session: Session, message: str) -> RunFailed:
+        self._end(session, "run.failed", {"reason": message}, state=RunState.FAILED)
+        return RunFailed(f"run {session.run.run_id} failed: {message}")
+
+    def _end(
+        self,
+        session: Session,
+        kind: str,
+        data: dict[str, Any],
+        *,
+        state: RunState,
+        sealer: Sealer | None = None,
+        answered: bool = False,
+        **columns: Any,
+    ) -> None:
+        """Give the run back, in the transaction that says why."""
+        now = session.now()
+        over = state in (RunState.DONE, RunState.FAILED)
+        columns |= {
+            "state": state,
+            "reason": data.get("reason", ""),
+            "owner": None,
+            "lease_until": None,
+            "mirror": session.mirror,
+            "ended_at": stamp(now) if over else None,
+        }
+
+        def change(tx: Any) -> None:
+            tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
+            if answered and session.run.case_id is not None:
+                cases.mark_answered(tx, session.run.case_id, now)
+
+        session.commit(session.draft(kind, data, sealer=sealer), change=change)
+
+    def _result_of(self, definition: ProcessDefinition, run_id: str) -> Any:
+        with self._record.store.read() as tx:
+            run = self._runs.get(tx, run_id)
+            if run.process != definition.name:
+                raise NotRecorded(f"run {run_id} is one of process {run.process}, not of {definition.name}")
+            if run.state is not RunState.DONE:
+                raise _not_free(run)
+            events = self._record.trail.chain(tx, run_id)
+            finished = next(event for event in reversed(events) if event.kind == "run.finished")
+            private = self._record.trail.private_values(tx, [finished.event_id])
+        return definition.result.validate_json(json.dumps(finished.data["result"]), context={UNSEAL: unsealer(private)})
+
+
+def capability_name(capability: type) -> str:
+    """Return the name that a capability has in the configuration."""
+    return next(name for name, known in CAPABILITIES.items() if known is capability)
+
+
+def _request(definition: ProcessDefinition, told: RecordedRun, private: dict[str, Any]) -> BaseModel:
+    return definition.request.model_validate_json(json.dumps(told.request), context={UNSEAL: unsealer(private)})
+
+
+def _not_free(run: Run) -> Exception:
+    match run.state:
+        case RunState.PARKED:
+            return RunParked(run.reason)
+        case RunState.FAILED:
+            return RunFailed(f"run {run.run_id} failed: {run.reason}; resume it with: orchestrator runs resume")
+        case _:
+            return LeaseLost(f"run {run.run_id}: another worker has it")

@@ -1,0 +1,300 @@
+"""Runs: one execution of a process each, with one owner at a time."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+
+from orchestrator.capabilities import SEAL
+from orchestrator.errors import NotRecorded, RecordError
+from orchestrator.kernel import cases
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.record.clock import moment, stamp
+from orchestrator.record.record import Record
+from orchestrator.record.sql import insert_if_new
+from orchestrator.record.tables import run
+from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
+
+LEASE = timedelta(seconds=60)
+"""A run belongs to its owner for so long after the owner's last commit."""
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    READY = "ready"
+    """Waits for a worker, from ``due_at`` on."""
+    RUNNING = "running"
+    """Belongs to a worker, until its lease lapses."""
+    PARKED = "parked"
+    """Waits for a person."""
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Mirror(StrEnum):
+    """Whether Prefect shows a run as it is."""
+
+    NONE = "none"
+    """There is nothing to show yet, or Prefect executes the run and knows by itself."""
+    DUE = "due"
+    SHOWN = "shown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as it stands in the store."""
+
+    run_id: str
+    process: str
+    case_id: str | None
+    subject_ref: str
+    parent_run_id: str | None
+    prefect_run_id: str | None
+    state: RunState
+    reason: str
+    created_at: datetime
+    due_at: datetime
+    ended_at: datetime | None
+    postponed: int
+    fence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """A run to open.
+
+    Args:
+        definition: The process.
+        request: Its input.
+        run_id: The run's id; opening the same one again changes nothing.
+        actor: Who starts it, and how that was proven.
+        subject_ref: Whose matter it is, if that is known already.
+        case_id: The case it serves; without one, the process tells from the input.
+        parent_run_id: The run that starts it.
+        prefect_run_id: The Prefect flow run that executes it.
+        before: Events that come first in its chain.
+        reserved: True if the caller executes it at once: then workers leave it alone for a while.
+    """
+
+    definition: ProcessDefinition
+    request: BaseModel
+    run_id: str
+    actor: Actor
+    subject_ref: str | None = None
+    case_id: str | None = None
+    parent_run_id: str | None = None
+    prefect_run_id: str | None = None
+    before: Sequence[Draft] = ()
+    reserved: bool = False
+
+
+def wake_parked(tx: Connection, run_id: str, now: datetime) -> None:
+    """Let a parked run go on, because a person settled what it waits for.
+
+    Raises:
+        RecordError: The run is not parked (yet): woken now, it would park itself right after, unheard.
+    """
+    parked = (run.c.run_id == run_id, run.c.state == RunState.PARKED)
+    ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "postponed": 0}
+    if tx.execute(update(run).where(*parked).values(**ready)).rowcount != 1:
+        raise RecordError(f"run {run_id} is under way just now; try again in a moment")
+
+
+def new_run_id() -> str:
+    """Return an id for a run that nothing else names."""
+    return f"r-{secrets.token_hex(12)}"
+
+
+class Runs:
+    """Opens, leases and finds runs.
+
+    Args:
+        record: Where everything is written down.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def open(self, tx: Connection, opening: Opening) -> bool:
+        """Open a run, ready to be executed, in the caller's transaction.
+
+        Returns:
+            False if the run was there already.
+        """
+        if tx.execute(select(run.c.run_id).where(run.c.run_id == opening.run_id)).first() is not None:
+            return False
+        now = self._record.clock()
+        subject_ref, case_id = self._whose(tx, opening, now)
+        row = {
+            "run_id": opening.run_id,
+            "process": opening.definition.name,
+            "case_id": case_id,
+            "subject_ref": subject_ref,
+            "parent_run_id": opening.parent_run_id,
+            "prefect_run_id": opening.prefect_run_id,
+            "state": RunState.READY,
+            "created_at": stamp(now),
+            "due_at": stamp(now + LEASE if opening.reserved else now),
+        }
+        if not insert_if_new(tx, run, row, unique=["run_id"]):
+            return False
+        draft = _opened(opening, subject_ref, case_id)
+        self._record.trail.append(tx, opening.run_id, Head(), [*opening.before, draft], now)
+        return True
+
+    def acquire(self, run_id: str, owner: str, *, process: str) -> Run | None:
+        """Lease a run that is not finished and that nobody owns.
+
+        Returns:
+            The run with its new fence, or None if it is owned, finished or waits for a person, or is
+            one of another process.
+        """
+        now = self._record.clock()
+        with self._record.store.write() as tx:
+            taken = tx.execute(
+                update(run)
+                .where(run.c.run_id == run_id, run.c.process == process, _free(now))
+                .values(
+                    state=RunState.RUNNING,
+                    owner=owner,
+                    fence=run.c.fence + 1,
+                    lease_until=stamp(now + LEASE),
+                )
+            )
+            return self.get(tx, run_id) if taken.rowcount == 1 else None
+
+    def due(self, *, limit: int) -> list[str]:
+        """Return the runs that wait for a worker: those that are due, and those whose owner died."""
+        chosen = select(run.c.run_id).where(_waiting(self._record.clock())).order_by(run.c.due_at).limit(limit)
+        with self._record.store.read() as tx:
+            return list(tx.execute(chosen).scalars())
+
+    def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
+        """Make a parked or failed run ready again, on a person's word.
+
+        Args:
+            run_id: The run.
+            actor: Who says so.
+            reserved: True if the caller executes it at once: then workers leave it alone for a while.
+
+        Raises:
+            NotRecorded: No such run is parked or failed.
+        """
+        now = self._record.clock()
+        due_at = now + LEASE if reserved else now
+        with self._record.store.write() as tx:
+            stopped = run.c.state.in_([RunState.PARKED, RunState.FAILED])
+            found = tx.execute(
+                update(run)
+                .where(run.c.run_id == run_id, stopped)
+                .values(state=RunState.READY, reason="", due_at=stamp(due_at), ended_at=None, postponed=0)
+            )
+            if found.rowcount != 1:
+                raise NotRecorded(f"run {run_id} is not parked and has not failed; see: orchestrator runs")
+            record = self.get(tx, run_id)
+            context = Context(
+                run_id=run_id, process=record.process, case_id=record.case_id, subject_ref=record.subject_ref
+            )
+            self._record.trail.append_alone(tx, run_id, Draft(kind="run.resumed", context=context, actor=actor), now)
+
+    def get(self, tx: Connection, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            NotRecorded: No such run.
+        """
+        row = tx.execute(select(run).where(run.c.run_id == run_id)).one_or_none()
+        if row is None:
+            raise NotRecorded(f"no run {run_id}; list them with: orchestrator runs")
+        return _run(row)
+
+    def of_prefect(self, prefect_run_id: str) -> Run | None:
+        """Return the run that a Prefect flow run executes, if it was opened."""
+        with self._record.store.read() as tx:
+            row = tx.execute(select(run).where(run.c.prefect_run_id == prefect_run_id)).one_or_none()
+        return None if row is None else _run(row)
+
+    def attach(self, run_id: str, prefect_run_id: str) -> None:
+        """Note which Prefect flow run shows this run."""
+        with self._record.store.write() as tx:
+            tx.execute(update(run).where(run.c.run_id == run_id).values(prefect_run_id=prefect_run_id))
+
+    def listed(self, *, state: RunState | None = None, subject_ref: str | None = None, limit: int) -> list[Run]:
+        """Return the newest runs, newest first."""
+        chosen = select(run).order_by(run.c.created_at.desc()).limit(limit)
+        if state is not None:
+            chosen = chosen.where(run.c.state == state)
+        if subject_ref is not None:
+            chosen = chosen.where(run.c.subject_ref == subject_ref)
+        with self._record.store.read() as tx:
+            return [_run(row) for row in tx.execute(chosen)]
+
+    def _whose(self, tx: Connection, opening: Opening, now: datetime) -> tuple[str, str | None]:
+        if opening.case_id is not None:
+            return cases.subject_of(tx, opening.case_id), opening.case_id
+        if opening.definition.case_key is not None:
+            key = opening.definition.case_key(opening.request)
+            case = cases.open_or_join(tx, self._record.vault, key, opened_by=opening.run_id, now=now)
+            return case.subject_ref, case.case_id
+        return opening.subject_ref or self._record.vault.subject(tx, None, now), None
+
+
+def _opened(opening: Opening, subject_ref: str, case_id: str | None) -> Draft:
+    sealer = Sealer()
+    return Draft(
+        kind="run.opened",
+        actor=opening.actor,
+        context=Context(
+            run_id=opening.run_id,
+            prefect_run_id=opening.prefect_run_id,
+            process=opening.definition.name,
+            process_version=opening.definition.version,
+            case_id=case_id,
+            subject_ref=subject_ref,
+        ),
+        data={
+            "request": opening.request.model_dump(mode="json", context={SEAL: sealer}),
+            "parent_run_id": opening.parent_run_id,
+        },
+        sealer=sealer,
+    )
+
+
+def _waiting(now: datetime) -> ColumnElement[bool]:
+    return or_(
+        and_(run.c.state == RunState.READY, run.c.due_at <= stamp(now)),
+        and_(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now)),
+    )
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    return or_(
+        run.c.state == RunState.READY,
+        and_(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now)),
+    )
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        run_id=row.run_id,
+        process=row.process,
+        case_id=row.case_id,
+        subject_ref=row.subject_ref,
+        parent_run_id=row.parent_run_id,
+        prefect_run_id=row.prefect_run_id,
+        state=RunState(row.state),
+        reason=row.reason,
+        created_at=moment(row.created_at),
+        due_at=moment(row.due_at),
+        ended_at=moment(row.ended_at) if row.ended_at else None,
+        postponed=row.postponed,
+        fence=row.fence,
+    )

@@ -1,0 +1,106 @@
+"""What a person says of an effect that nobody else can settle, and of a run that stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from orchestrator.capabilities import CAPABILITIES, Receipt
+from orchestrator.errors import NotRecorded, RecordError
+from orchestrator.kernel.operations import forms_of
+from orchestrator.kernel.runs import wake_parked
+from orchestrator.ledger.effects import find_effect, move_effect
+from orchestrator.ledger.states import FINAL, Cause, State, advance
+from orchestrator.record.clock import stamp
+from orchestrator.record.record import Record
+from orchestrator.record.tables import effect, run
+from orchestrator.record.trail import Actor, Context, Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenEffect:
+    """An effect that has not come to its outcome."""
+
+    effect_id: str
+    run_id: str
+    step: int
+    operation: str
+    connection: str
+    state: State
+    doubt: str
+    attempt: int
+    updated_at: str
+
+
+def open_effects(record: Record) -> list[OpenEffect]:
+    """Return the effects that are in doubt, that wait for a person, or that are under way; oldest first."""
+    chosen = select(effect).where(effect.c.state.not_in(FINAL)).order_by(effect.c.updated_at)
+    with record.store.read() as tx:
+        return [_open_effect(row) for row in tx.execute(chosen)]
+
+
+def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> None:
+    """Write down what a person decided about an effect, and let its run go on.
+
+    Args:
+        record: Where it is written down.
+        effect_id: The effect.
+        decision: ``HAPPENED``, ``RETRY`` or ``GIVE_UP``.
+        actor: Who decided.
+
+    Raises:
+        NotRecorded: No such effect.
+        RecordError: It does not wait for a decision, or this decision does not fit it.
+    """
+    with record.store.write() as tx:
+        row = find_effect(tx, effect_id)
+        if row is None:
+            raise NotRecorded(f"no effect {effect_id}; list them with: orchestrator effects")
+        if row.state != State.NEEDS_DECISION:
+            raise RecordError(f"effect {effect_id} is {row.state}: it does not wait for a decision")
+        _refuse_happened_without_receipt(row, decision)
+        state, kind = advance(State(row.state), decision)
+        now = record.clock()
+        columns = {"state": state, "updated_at": stamp(now)}
+        move_effect(tx, effect_id, row.attempt, State.NEEDS_DECISION, columns)
+        wake_parked(tx, row.run_id, now)
+        draft = Draft(kind=kind, context=_context(tx, row), data={"decision": decision}, actor=actor)
+        record.trail.append_alone(tx, row.run_id, draft, now)
+
+
+def _refuse_happened_without_receipt(row: Any, decision: Cause) -> None:
+    form = forms_of(CAPABILITIES[row.capability])[row.operation]
+    if decision is Cause.HAPPENED and not form.answers_with(Receipt):
+        raise RecordError(f"{form.name} answers with more than a receipt: only --retry or --give-up can settle it")
+
+
+def _context(tx: Connection, row: Any) -> Context:
+    owner = tx.execute(select(run).where(run.c.run_id == row.run_id)).one()
+    return Context(
+        run_id=row.run_id,
+        prefect_run_id=owner.prefect_run_id,
+        process=owner.process,
+        case_id=owner.case_id,
+        subject_ref=owner.subject_ref,
+        step=row.step,
+        capability=row.capability,
+        operation=row.operation,
+        connection=row.connection,
+        effect_id=row.effect_id,
+    )
+
+
+def _open_effect(row: Any) -> OpenEffect:
+    return OpenEffect(
+        effect_id=row.effect_id,
+        run_id=row.run_id,
+        step=row.step,
+        operation=f"{row.capability}.{row.operation}",
+        connection=row.connection,
+        state=State(row.state),
+        doubt=row.doubt,
+        attempt=row.attempt,
+        updated_at=row.updated_at,
+    )

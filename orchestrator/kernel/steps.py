@@ -1,0 +1,268 @@
+"""The capabilities as a process holds them: every call is a recorded step."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from orchestrator.capabilities import Receipt
+from orchestrator.errors import (
+    AccessDenied,
+    ConnectorError,
+    Diverged,
+    EffectAbandoned,
+    OrchestratorError,
+    RunPostponed,
+    Unavailable,
+)
+from orchestrator.kernel.operations import OperationForm, forms_of
+from orchestrator.kernel.past import RecordedRun, RecordedStep
+from orchestrator.kernel.session import Session
+from orchestrator.ledger.effect import Effect, effect_id
+from orchestrator.ledger.effects import Ledger, error_name, wait_after
+from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.record.trail import Sealer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What answers a need of a process."""
+
+    connection: str
+    version: str
+    instance: Any
+
+
+class StepWindow(Protocol):
+    """Where steps are shown while they run; in Prefect, each is a task run."""
+
+    shows_end: bool
+    """Whether it also shows how the run ends; if not, the mirror does so later."""
+
+    def show(self, title: str, step: Callable[[], Any]) -> Any:
+        """Run the step, shown under its title, and return what it returns."""
+        ...
+
+
+class Plain:
+    """Shows nothing."""
+
+    shows_end = False
+
+    def show(self, title: str, step: Callable[[], Any]) -> Any:  # noqa: ARG002 - the protocol's signature
+        """Run the step."""
+        return step()
+
+
+class Steps:
+    """Counts, replays, performs and records the steps of a run.
+
+    Args:
+        session: The owner's hold on the run.
+        ledger: Performs effects.
+        past: What the run has done already.
+        private: The private values of that past.
+        window: Where steps are shown.
+    """
+
+    def __init__(
+        self, session: Session, ledger: Ledger, past: RecordedRun, private: Mapping[str, Any], window: StepWindow
+    ) -> None:
+        self._session = session
+        self._ledger = ledger
+        self._past = past
+        self._private = private
+        self._window = window
+        self._count = 0
+        self._stopped: Exception | None = None
+
+    def take(self, form: OperationForm, bound: Bound, arguments: dict[str, Any]) -> Any:
+        """Take the next step: answer it from the record, or do it and record it.
+
+        What is not for the process to decide ends its run, even if the process swallows it.
+        """
+        self.go_on()
+        self._count += 1
+        step = _Step(number=self._count, form=form, bound=bound, arguments=arguments)
+        try:
+            return self._window.show(form.operation.title, lambda: self._take(step))
+        except Exception as exc:
+            if isinstance(exc, AccessDenied) or not isinstance(exc, ConnectorError | EffectAbandoned):
+                self._stopped = exc
+            raise
+
+    def go_on(self) -> None:
+        """Do nothing, unless the run has to stop: then raise again why."""
+        if self._stopped is not None:
+            raise self._stopped
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the process has not taken all the steps that the record holds."""
+        return self._count < max(self._past.steps, default=0)
+
+    def _take(self, step: _Step) -> Any:
+        recorded = self._past.steps.get(step.number)
+        if recorded is not None:
+            self._refuse_divergence(step, recorded)
+            if recorded.settled:
+                return self._replay(step, recorded)
+        settlement = step.settlement()
+        if settlement is None or settlement.doubt is DoubtClass.PURE:
+            answer = self._read(step)
+        else:
+            answer = self._perform(step, settlement)
+        self._session.progressed = True
+        return answer
+
+    def _replay(self, step: _Step, recorded: RecordedStep) -> Any:
+        if recorded.error is not None:
+            raise recorded.error
+        if recorded.happened:
+            return Receipt()
+        return step.form.read_answer(recorded.answer, self._private)
+
+    def _refuse_divergence(self, step: _Step, recorded: RecordedStep) -> None:
+        same = recorded.operation == step.form.name and step.form.same_arguments(
+            recorded.request, self._private, step.arguments, to_the_letter=not recorded.settled
+        )
+        if not same:
+            raise Diverged(
+                f"step {step.number} was {recorded.operation} when it was recorded and is {step.form.name} now, or "
+                "asks for something else: the process changed while the run was under way; finish the run by hand, or "
+                "bring the former version back and resume it"
+            )
+
+    def _read(self, step: _Step) -> Any:
+        sealer = Sealer()
+        request = step.form.write_arguments(step.arguments, sealer)
+        key = effect_id(self._session.run.run_id, step.number, step.form.name)
+        try:
+            answer = step.invoke(key)
+        except Unavailable as exc:
+            later = self._session.now() + wait_after(exc, self._session.run.postponed + 1)
+            raise RunPostponed(str(exc), due_at=later) from exc
+        except AccessDenied:
+            raise  # no answer: it is asked again once a person has mended it
+        except ConnectorError as exc:
+            data = {"request": request, "error": error_name(exc), "message": str(exc)}
+            self._session.keep(self._session.draft("step.refused", data, sealer=sealer, **step.about()))
+            raise
+        data = {"request": request, "answer": step.form.write_answer(answer, sealer)}
+        self._session.keep(self._session.draft("step.answered", data, sealer=sealer, **step.about()))
+        return answer
+
+    def _perform(self, step: _Step, settlement: Settlement) -> Any:
+        sealer = Sealer()
+        key = effect_id(self._session.run.run_id, step.number, step.form.name)
+        about = {name: value for name, value in step.about().items() if name != "step"}
+        return self._ledger.perform(
+            Effect(
+                effect_id=key,
+                run_id=self._session.run.run_id,
+                step=step.number,
+                about=about,
+                settlement=settlement,
+                request=step.form.write_arguments(step.arguments, sealer),
+                sealer=sealer,
+                invoke=lambda: step.invoke(key),
+                probe=lambda: step.probe(settlement, key),
+                write_answer=step.form.write_answer,
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    number: int
+    form: OperationForm
+    bound: Bound
+    arguments: dict[str, Any]
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "step": self.number,
+            "capability": self.form.capability,
+            "operation": self.form.operation.name,
+            "connection": self.bound.connection,
+            "connector_version": self.bound.version,
+        }
+
+    def settlement(self) -> Settlement | None:
+        """How a doubt is settled, or None for a query."""
+        if self.form.operation.kind == "query":
+            return None
+        settlement: Settlement = self.bound.instance.settlement(self.form.operation.name)
+        return settlement
+
+    def invoke(self, key: str) -> Any:
+        """Call the system; whatever it raises comes out as an error of ours."""
+        given = {"effect_id": key} if self.form.operation.kind == "effect" else {}
+        operation = getattr(self.bound.instance, self.form.operation.name)
+        try:
+            return self.form.accept(operation(**self.arguments, **given))
+        except OrchestratorError:
+            raise
+        except ValidationError as exc:
+            raise Unavailable(
+                f"connection {self.bound.connection}: {self.form.name} answered with something else than the "
+                "capability promises; its plug-in must be mended"
+            ) from exc
+        except Exception as exc:
+            raise Unavailable(
+                f"connection {self.bound.connection}: {self.form.name} failed with {type(exc).__name__} at "
+                f"{where(exc)}; its plug-in must be mended"
+            ) from exc
+
+    def probe(self, settlement: Settlement, key: str) -> Any:
+        """Look whether the effect happened."""
+        if settlement.probe is None:
+            raise Unavailable(f"connection {self.bound.connection}: {self.form.name} has no probe")
+        try:
+            found = settlement.probe(key, **self.arguments)
+            return None if found is None else self.form.accept(found)
+        except OrchestratorError:
+            raise
+        except ValidationError as exc:
+            raise Unavailable(
+                f"connection {self.bound.connection}: the probe of {self.form.name} answered with something else than "
+                "the capability promises; its plug-in must be mended"
+            ) from exc
+        except Exception as exc:
+            raise Unavailable(
+                f"connection {self.bound.connection}: the probe of {self.form.name} failed with "
+                f"{type(exc).__name__} at {where(exc)}; its plug-in must be mended"
+            ) from exc
+
+
+class RecordedCapability:
+    """A capability whose every call is a recorded step. A process holds nothing else.
+
+    Args:
+        capability: The capability's protocol.
+        bound: What answers it.
+        steps: Where its calls go.
+    """
+
+    def __init__(self, capability: type, bound: Bound, steps: Steps) -> None:
+        self._forms = forms_of(capability)
+        self._bound = bound
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        try:
+            form = self._forms[name]
+        except KeyError:
+            raise AttributeError(name) from None
+        return lambda *args, **kwargs: self._steps.take(form, self._bound, form.bind(args, kwargs))
+
+
+def where(error: BaseException) -> str:
+    """Return file and line of the innermost frame: what a log may show of an error without its message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"

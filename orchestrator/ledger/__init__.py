@@ -1,0 +1,3 @@
+"""The effect ledger: every outward change is once, or parked with the evidence."""
+
+from __future__ import annotations

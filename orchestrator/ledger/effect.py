@@ -1,0 +1,74 @@
+"""What an effect is to the ledger, and what the ledger needs of the owner of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from orchestrator.plugins import Settlement
+from orchestrator.record.trail import Draft, Sealer
+
+
+class Owner(Protocol):
+    """What the ledger needs of the session that owns the run."""
+
+    def now(self) -> datetime:
+        """Tell the time."""
+        ...
+
+    def draft(self, kind: str, data: dict[str, Any], *, sealer: Sealer | None = None, **context: Any) -> Draft:
+        """Return an event of the run."""
+        ...
+
+    def commit(
+        self, *drafts: Draft, change: Callable[[Connection], None] | None = None, lease: timedelta = ...
+    ) -> None:
+        """Write events and change in one durable transaction that holds the fence."""
+        ...
+
+    def report_late(self, effect_id: str, outcome: str) -> None:
+        """Record an outcome that came too late."""
+        ...
+
+    def read_effect(self, effect_id: str) -> Any:
+        """Return the effect's row, or None."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One effect to be performed.
+
+    Args:
+        effect_id: Its id, the same after every replay.
+        run_id: Its run.
+        step: Its step in the run.
+        about: The audit columns: capability, operation, connection, connector_version.
+        settlement: How a doubt is settled.
+        request: The frozen request as it stands in the record.
+        sealer: The one that sealed the request.
+        invoke: Calls the system and returns its answer.
+        probe: Looks whether it happened: the answer, or None.
+        write_answer: Turns an answer into its recorded form.
+    """
+
+    effect_id: str
+    run_id: str
+    step: int
+    about: dict[str, str]
+    settlement: Settlement
+    request: dict[str, Any]
+    sealer: Sealer
+    invoke: Callable[[], Any]
+    probe: Callable[[], Any]
+    write_answer: Callable[[Any, Sealer], Any]
+
+
+def effect_id(run_id: str, step: int, operation: str) -> str:
+    """Return the id of an effect: a digest of its place, so that a replay finds it again."""
+    return f"f-{hashlib.sha256(f'{run_id}/{step}/{operation}'.encode()).hexdigest()[:32]}"

@@ -1,0 +1,26 @@
+"""What a plug-in is made of: two hooks, the description of a connector, and a deadline for its calls."""
+
+from __future__ import annotations
+
+from orchestrator.plugins.connector import Connection, Connector, DoubtClass, Settlement
+from orchestrator.plugins.deadline import within
+from orchestrator.plugins.hooks import (
+    PROJECT,
+    RegisterConnector,
+    RegisterProcess,
+    hookimpl,
+    hookspec,
+)
+
+__all__ = [
+    "PROJECT",
+    "Connection",
+    "Connector",
+    "DoubtClass",
+    "RegisterConnector",
+    "RegisterProcess",
+    "Settlement",
+    "hookimpl",
+    "hookspec",
+    "within",
+]

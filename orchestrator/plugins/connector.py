@@ -1,0 +1,94 @@
+"""What a connector tells the host about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from orchestrator.capabilities import Receipt
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class DoubtClass(StrEnum):
+    """How a doubt about an effect is settled."""
+
+    PURE = "pure"
+    """No outward change: simply done again."""
+    NATURAL = "natural"
+    """Repeatable as it is: the second time changes nothing."""
+    NATIVE_KEY = "native-key"
+    """The system takes an idempotency key: done again with the same key, while the key lives."""
+    PROBE = "probe"
+    """The connector can look whether it happened."""
+    NONE = "none"
+    """Nobody can know: a person decides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """How a doubt about one effect of one connection is settled.
+
+    Args:
+        doubt: The class.
+        timeout: Total time after which a call has certainly ended on our side.
+        key_lifetime: ``NATIVE_KEY``: how long the system remembers the key.
+        probe: ``PROBE``: called with the effect id and the effect's arguments by name; returns the
+            receipt if it happened, None if it is certain that it did not (once ``settle`` has passed).
+            It raises ``Unavailable`` if it cannot tell now.
+        settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
+    """
+
+    doubt: DoubtClass
+    timeout: timedelta = timedelta(seconds=60)
+    key_lifetime: timedelta | None = None
+    probe: Callable[..., Receipt | None] | None = None
+    settle: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        if self.doubt is DoubtClass.NATIVE_KEY and self.key_lifetime is None:
+            msg = "a NATIVE_KEY settlement needs key_lifetime: how long the system remembers the key"
+            raise ValueError(msg)
+        if self.doubt is DoubtClass.PROBE and self.probe is None:
+            msg = "a PROBE settlement needs probe: a function that looks whether the effect happened"
+            raise ValueError(msg)
+
+
+class Connection(Protocol):
+    """What every built connector has besides its capabilities.
+
+    One that gives a capability with effects also has ``settlement(operation) -> Settlement``.
+    """
+
+    def check(self) -> str:
+        """Prove the credential and see a known record.
+
+        Returns:
+            One sentence of what was seen, without secrets or personal data.
+
+        Raises:
+            ConnectorError: It does not work; the message says what to change.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connector(Generic[S]):
+    """The code that gives one or more capabilities for one vendor.
+
+    Args:
+        name: What ``connector = "..."`` says in the configuration.
+        provides: The capabilities, as protocol classes.
+        settings: The model of the connection's section: frozen, ``extra="forbid"``.
+        build: Makes a connection from settings, without I/O.
+    """
+
+    name: str
+    provides: tuple[type, ...]
+    settings: type[S]
+    build: Callable[[S], Connection]

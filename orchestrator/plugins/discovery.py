@@ -1,0 +1,110 @@
+"""Where plug-ins are found: the entry points of the installed distributions."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+from orchestrator.errors import PluginError
+
+OWN_DISTRIBUTION = "process-orchestrator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A plug-in that was found and not yet imported.
+
+    Args:
+        name: The name of its entry point.
+        load: Imports it.
+        distribution: The installed package that it comes from; empty if it was handed in.
+        version: The version of that package.
+        extra: What to install so that its imports are there, for example ``process-orchestrator[s3]``; empty
+            if the distribution has no extra of the plug-in's name.
+    """
+
+    name: str
+    load: Callable[[], object]
+    distribution: str = ""
+    version: str = ""
+    extra: str = ""
+
+    def plugin(self) -> object:
+        """Import the plug-in.
+
+        Raises:
+            PluginError: It cannot be imported; the message says why, and what to install.
+        """
+        try:
+            return self.load()
+        except PluginError:
+            raise
+        except ModuleNotFoundError as exc:
+            remedy = f"pip install '{self.extra}'" if self.extra else "install it, or mend the entry point"
+            raise PluginError(f"cannot be imported: there is no module {exc.name}; {remedy}") from exc
+        except (Exception, SystemExit) as exc:
+            raise PluginError(f"cannot be imported: {where_raised(exc)}") from exc
+
+
+def candidates_in(group: str) -> Iterator[Candidate]:
+    """Find the plug-ins of one group of entry points.
+
+    Yields:
+        Each once, the orchestrator's own first: of two plug-ins that offer the same name, the later is refused.
+    """
+    found: dict[str, list[Candidate]] = {}
+    for distribution in distributions():
+        # Reading this one file first keeps the metadata of all other packages unread.
+        text = distribution.read_text("entry_points.txt") or ""
+        if group in text:
+            name = distribution.metadata["Name"] or "unnamed"
+            found.setdefault(name, _candidates_of(distribution, name, group))
+    for name in sorted(found, key=lambda name: (name != OWN_DISTRIBUTION, name)):
+        yield from found[name]
+
+
+def where_raised(exc: BaseException) -> str:
+    """Say what was raised, and on which line: what an author needs to mend a plug-in."""
+    frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if not frame.filename.startswith("<")]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(exc).__name__}: {exc}{place}"
+
+
+def _candidates_of(distribution: Distribution, name: str, group: str) -> list[Candidate]:
+    version = distribution.metadata["Version"] or ""
+    extras = distribution.metadata.get_all("Provides-Extra") or []
+    try:
+        entry_points = distribution.entry_points
+    except (TypeError, ValueError) as exc:
+        broken = PluginError(f"has an entry_points.txt that cannot be read; write each line as name = module: {exc}")
+        return [Candidate(name=name, load=_raising(broken), distribution=name, version=version)]
+    return [
+        Candidate(
+            name=each.name,
+            load=_loading(each),
+            distribution=name,
+            version=version,
+            extra=f"{name}[{each.name}]" if each.name in extras else "",
+        )
+        for each in sorted(entry_points)
+        if each.group == group
+    ]
+
+
+def _loading(entry_point: EntryPoint) -> Callable[[], object]:
+    def load() -> object:
+        if entry_point.pattern.match(entry_point.value) is None:
+            raise PluginError("has an entry point that names no module; write it as name = package.module")
+        plugin: object = entry_point.load()
+        return plugin
+
+    return load
+
+
+def _raising(error: PluginError) -> Callable[[], object]:
+    def load() -> object:
+        raise error
+
+    return load

@@ -1,0 +1,38 @@
+"""The two hooks of a plug-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from orchestrator.plugins.connector import Connector
+
+PROJECT = "orchestrator"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class RegisterConnector(Protocol):
+    """Offer one connector; it is validated at once, and a mistake is reported with the plug-in's name."""
+
+    def __call__(self, connector: Connector[Any]) -> None:
+        """Offer it."""
+
+
+class RegisterProcess(Protocol):
+    """Offer one process, as the ``@process`` decorator made it."""
+
+    def __call__(self, process: object) -> None:
+        """Offer it."""
+
+
+@hookspec
+def register_connectors(register: RegisterConnector) -> None:
+    """Call ``register`` with each connector of the plug-in."""
+
+
+@hookspec
+def register_processes(register: RegisterProcess) -> None:
+    """Call ``register`` with each process of the plug-in."""

@@ -1,0 +1,260 @@
+"""The plug-in host: finds plug-ins, lets them register, and says which one is broken and why.
+
+Two groups of entry points are known: ``orchestrator.connectors`` and ``orchestrator.processes``. Each is loaded
+when it is first asked for, because processes import Prefect and a look at the connectors should not. Every plug-in
+has a pluggy manager of its own, so that a broken one is named and stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+import pluggy
+
+from orchestrator.errors import PluginError
+from orchestrator.plugins import hooks
+from orchestrator.plugins.connector import Connector
+from orchestrator.plugins.contract import OfferedProcess, connector_problems, process_problems
+from orchestrator.plugins.discovery import Candidate, candidates_in, where_raised
+from orchestrator.spelling import suggestion
+
+CONNECTORS = "orchestrator.connectors"
+PROCESSES = "orchestrator.processes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginReport:
+    """What became of one plug-in.
+
+    Args:
+        name: The name of its entry point.
+        distribution: The installed package that it comes from; empty if it was handed in.
+        version: The version of that package.
+        group: The group of entry points that it was found in.
+        state: ``broken`` ones offer nothing.
+        problem: Why it is broken, and what to write instead.
+        connectors: The connectors that it offers.
+        processes: The processes that it offers.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    group: str
+    state: Literal["loaded", "disabled", "broken"]
+    problem: str = ""
+    connectors: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        source = f" ({self.distribution} {self.version})" if self.distribution else ""
+        return f'plug-in "{self.name}"{source}'
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the two groups differ in."""
+
+    noun: str
+    group: str
+    hook: str
+    problems: Callable[[object], list[str]]
+    name_of: Callable[[Any], str]
+
+
+_CONNECTOR = _Kind("connector", CONNECTORS, "register_connectors", connector_problems, lambda offered: offered.name)
+_PROCESS = _Kind("process", PROCESSES, "register_processes", process_problems, lambda offered: offered.definition.name)
+
+
+@dataclass
+class _Group:
+    """One group, loaded: what it offers, which plug-in offers it, and what became of each plug-in."""
+
+    offers: dict[str, Any] = field(default_factory=dict)
+    owners: dict[str, PluginReport] = field(default_factory=dict)
+    reports: list[PluginReport] = field(default_factory=list)
+
+
+class PluginHost:
+    """The plug-ins of one application.
+
+    Args:
+        disabled: Names of plug-ins that are not to be loaded.
+        extra: Further plug-ins by name, for tests and for programs that embed the orchestrator: modules or objects
+            with hooks.
+    """
+
+    def __init__(self, *, disabled: Collection[str] = (), extra: Mapping[str, object] | None = None) -> None:
+        self._disabled = frozenset(disabled)
+        self._extra = dict(extra or {})
+        self._groups: dict[str, _Group] = {}
+        self._loading = threading.RLock()
+
+    def connectors(self) -> Mapping[str, Connector[Any]]:
+        """Load the connectors' plug-ins, if that has not been done, and return the connectors by name."""
+        return MappingProxyType(cast("dict[str, Connector[Any]]", self._load(_CONNECTOR).offers))
+
+    def processes(self) -> Mapping[str, OfferedProcess]:
+        """Load the processes' plug-ins, if that has not been done, and return the processes by name."""
+        return MappingProxyType(cast("dict[str, OfferedProcess]", self._load(_PROCESS).offers))
+
+    @property
+    def reports(self) -> list[PluginReport]:
+        """What became of each plug-in of the groups loaded so far."""
+        with self._loading:
+            return [report for group in self._groups.values() for report in group.reports]
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all plug-ins there are, without importing one."""
+        found = [candidate.name for kind in (_CONNECTOR, _PROCESS) for candidate in candidates_in(kind.group)]
+        return frozenset([*found, *self._extra])
+
+    def _load(self, kind: _Kind) -> _Group:
+        with self._loading:
+            if kind.group not in self._groups:
+                group = _Group()
+                for candidate in self._candidates(kind):
+                    group.reports.append(self._loaded(candidate, kind, group))
+                self._groups[kind.group] = group
+            return self._groups[kind.group]
+
+    def _candidates(self, kind: _Kind) -> Iterator[Candidate]:
+        yield from candidates_in(kind.group)
+        others = {each.hook for each in (_CONNECTOR, _PROCESS)} - {kind.hook}
+        for name, plugin in self._extra.items():
+            # One that was handed in belongs to the groups whose hooks it has; with none, every group reports it.
+            if hasattr(plugin, kind.hook) or not any(hasattr(plugin, hook) for hook in others):
+                yield Candidate(name=name, load=partial(_handed_in, plugin))
+
+    def _loaded(self, candidate: Candidate, kind: _Kind, group: _Group) -> PluginReport:
+        """Let one plug-in register; what it offers is taken whole, or not at all."""
+        report = PluginReport(
+            name=candidate.name,
+            distribution=candidate.distribution,
+            version=candidate.version,
+            group=kind.group,
+            state="loaded",
+        )
+        if candidate.name in self._disabled:
+            return replace(report, state="disabled")
+        offers = _Offers(kind, group.owners)
+        try:
+            _call_hook(candidate.plugin(), candidate.name, kind, offers)
+        except PluginError as exc:
+            return replace(report, state="broken", problem=str(exc))
+        names = tuple(offers.taken)
+        report = replace(report, connectors=names) if kind is _CONNECTOR else replace(report, processes=names)
+        group.offers.update(offers.taken)
+        group.owners.update(dict.fromkeys(names, report))
+        return report
+
+
+def _handed_in(plugin: object) -> object:
+    return plugin
+
+
+class _Offers:
+    """The ``register`` that one plug-in is given: checks what is offered, where it is offered."""
+
+    def __init__(self, kind: _Kind, owners: Mapping[str, PluginReport]) -> None:
+        self.taken: dict[str, Any] = {}
+        self.refusal = ""
+        self._kind = kind
+        self._owners = owners
+
+    def __call__(self, offered: object) -> None:
+        """Take one connector or process.
+
+        Raises:
+            PluginError: It does not fulfil the contract.
+        """
+        try:
+            self._take(offered)
+        except PluginError as exc:
+            # Kept, because a plug-in that catches it is no less broken.
+            self.refusal = self.refusal or str(exc)
+            raise
+
+    def _take(self, offered: object) -> None:
+        if problems := self._kind.problems(offered):
+            raise PluginError("; ".join(f"{self._label(offered)} {problem}" for problem in problems))
+        name = self._kind.name_of(offered)
+        if name in self.taken:
+            raise PluginError(f"{self._label(offered)} is offered twice; give each a name of its own")
+        if name in self._owners:
+            owner = self._owners[name]
+            raise PluginError(
+                f"{self._label(offered)} is offered by {owner} too; rename one, or write one of the two plug-ins "
+                "into [plugins] disabled"
+            )
+        self.taken[name] = offered
+
+    def _label(self, offered: object) -> str:
+        try:
+            return f'{self._kind.noun} "{self._kind.name_of(offered)}"'
+        except AttributeError:
+            return f"what it offers as a {self._kind.noun}"
+
+
+def _call_hook(plugin: object, name: str, kind: _Kind, offers: _Offers) -> None:
+    call = _hook_of(plugin, name, kind)
+    try:
+        answers = call(register=offers)
+    except PluginError as exc:
+        raise PluginError(offers.refusal or str(exc)) from exc
+    except (Exception, SystemExit) as exc:
+        raise PluginError(offers.refusal or f"{kind.hook} failed: {where_raised(exc)}") from exc
+    if offers.refusal:
+        raise PluginError(offers.refusal)
+    for answer in answers:
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise PluginError(
+            f"{kind.hook} returned a {type(answer).__name__}; call register once with each {kind.noun} instead"
+        )
+
+
+def _hook_of(plugin: object, name: str, kind: _Kind) -> pluggy.HookCaller:
+    """Return the plug-in's hook, once all its hooks are known to fit.
+
+    Raises:
+        PluginError: A hook is misspelt, missing, or takes other arguments.
+    """
+    plugins = pluggy.PluginManager(hooks.PROJECT)
+    plugins.add_hookspecs(hooks)
+    try:
+        plugins.register(plugin, name)
+    except pluggy.PluginValidationError as exc:
+        words = " ".join(str(exc).split())
+        raise PluginError(f"a hook does not fit: {words}; write `def {kind.hook}(register)`") from exc
+    _refuse_unknown_hooks(plugins, plugin)
+    hook: pluggy.HookCaller = getattr(plugins.hook, kind.hook)
+    implementations = hook.get_hookimpls()
+    if not implementations:
+        raise PluginError(f"has no hook {kind.hook}; write `@hookimpl` above `def {kind.hook}(register)`")
+    for each in implementations:
+        if "register" not in each.argnames:
+            raise PluginError(f"{kind.hook} does not ask for register; write `def {kind.hook}(register)`")
+        if each.wrapper or each.hookwrapper:
+            raise PluginError(f"{kind.hook} is a wrapper; write a plain `@hookimpl` above it")
+    return hook
+
+
+def _refuse_unknown_hooks(plugins: pluggy.PluginManager, plugin: object) -> None:
+    try:
+        plugins.check_pending()
+    except pluggy.PluginValidationError as exc:
+        callers = plugins.get_hookcallers(plugin) or []
+        unknown = sorted(
+            caller.name
+            for caller in callers
+            if not caller.has_spec() and not all(each.optionalhook for each in caller.get_hookimpls())
+        )
+        remedy = suggestion(unknown[0], [each.hook for each in (_CONNECTOR, _PROCESS)])
+        raise PluginError(f"has a hook {unknown[0]}, which does not exist; {remedy}") from exc

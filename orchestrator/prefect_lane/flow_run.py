@@ -1,0 +1,123 @@
+"""One flow run of Prefect: the same kernel call as everywhere, shown step by step as task runs.
+
+No value of a run passes through Prefect: states carry messages of ours alone, and errors of client
+libraries, whose texts may name persons, stay outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from prefect import Task, get_run_logger
+from prefect.client.schemas import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.states import Completed, Failed
+
+from orchestrator.bootstrap import Application, application
+from orchestrator.errors import AwaitingDecision, LeaseLost, OrchestratorError, RunFailed, RunParked, RunPostponed
+from orchestrator.kernel.runs import RunState
+from orchestrator.prefect_lane.states import PARKED, POSTPONED
+from orchestrator.process import REFERENCE
+from orchestrator.record.trail import Actor
+
+if TYPE_CHECKING:
+    from orchestrator.process import ProcessFlow
+
+ELSEWHERE = "Elsewhere"
+
+
+class TaskRuns:
+    """Shows each step as a task run under its business title."""
+
+    shows_end = True
+
+    def show(self, title: str, step: Callable[[], Any]) -> Any:
+        """Run the step inside a Prefect task, and return or raise outside of it."""
+        outcome = _Outcome(step)
+        Task(fn=outcome.reach, name=title, task_run_name=title, persist_result=False, retries=0)(return_state=True)
+        return outcome.give()
+
+
+class _Outcome:
+    """Keeps a step's answer or error away from Prefect."""
+
+    def __init__(self, step: Callable[[], Any]) -> None:
+        self._step = step
+        self._answer: Any = None
+        self._error: BaseException | None = None
+
+    def reach(self) -> State[Any]:
+        """Take the step, and return the state that Prefect is to show."""
+        try:
+            self._answer = self._step()
+        except AwaitingDecision as exc:
+            self._error = exc
+            return Failed(name=PARKED, message=str(exc))
+        except Exception as exc:  # noqa: BLE001 - raised again by `give`
+            self._error = exc
+            return Failed(message=_said(exc))
+        return Completed()
+
+    def give(self) -> Any:
+        """Return the answer or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
+    """Execute the run of the present flow run.
+
+    Args:
+        flow: The process.
+        request: A reference to a run on the record, or the form as an operator filled it in.
+
+    Returns:
+        The result of the process, or the state that says why there is none.
+    """
+    app = application()
+    flow_run = _flow_run()
+    run_id = _run_id(app, flow, request, flow_run)
+    get_run_logger().info("On the record as run %s; see: orchestrator audit show %s", run_id, run_id)
+    try:
+        return app.kernel.execute(flow.definition, run_id, TaskRuns())
+    except RunParked as exc:
+        return Failed(name=PARKED, message=f"{exc} (run {run_id})", data=exc)
+    except RunPostponed as exc:
+        return Failed(name=POSTPONED, message=f"{exc}; tried again at {exc.due_at:%H:%M:%S} UTC", data=exc)
+    except LeaseLost as exc:
+        return Failed(name=ELSEWHERE, message=str(exc), data=exc)
+    except RunFailed as exc:
+        return Failed(message=str(exc), data=exc)
+
+
+def _run_id(app: Application, flow: ProcessFlow[..., Any], request: Any, flow_run: FlowRun) -> str:
+    known = app.runs.of_prefect(str(flow_run.id))
+    if known is not None:
+        if known.state in (RunState.PARKED, RunState.FAILED):  # somebody pressed Retry
+            app.runs.resume(known.run_id, _actor(flow_run), reserved=True)
+        return known.run_id
+    if isinstance(request, str) and request.startswith(REFERENCE):
+        run_id = request.removeprefix(REFERENCE)
+        app.runs.attach(run_id, str(flow_run.id))
+        return run_id
+    return app.open_run(flow.definition, flow.read(request), actor=_actor(flow_run), prefect_run_id=str(flow_run.id))
+
+
+def _actor(flow_run: FlowRun) -> Actor:
+    """Say who started a flow run; Prefect's own word for a person can be forged, so it proves nothing."""
+    if flow_run.auto_scheduled:
+        return Actor(name="schedule", auth="prefect schedule")
+    return Actor(name="operator", auth="unattributed")
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RunFailed("a process runs in Prefect or through the kernel, never by its bare function")
+    return context.flow_run
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, OrchestratorError) else type(error).__name__

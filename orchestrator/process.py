@@ -1,0 +1,143 @@
+"""What a process author uses: the ``@process`` decorator.
+
+``@process`` makes a real Prefect flow of a function. The parameter before the ``*`` is the form that
+operators fill in; the keyword-only parameters are the capabilities that the process needs, given by
+the host and never part of the form. However a run is started, it is executed by the same kernel, from
+and onto the record.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from prefect import Flow
+from prefect.utilities.callables import ParameterSchema, parameter_schema
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.capabilities import Work
+from orchestrator.errors import ConfigurationError
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.plugins import RegisterProcess, hookimpl
+
+P = ParamSpec("P")
+R = TypeVar("R")
+REFERENCE = "run:"
+"""A flow parameter that begins so names a run whose input stands in the record, not in Prefect."""
+
+
+class ProcessFlow(Flow[P, Any], Generic[P, R]):
+    """A Prefect flow whose body is executed by the kernel.
+
+    Calling it executes a run in Prefect and on the record. ``body`` is the plain function, for tests:
+    ``lost_download.body(request, orders=FakeOrders(...), ...)``.
+
+    Args:
+        definition: The process.
+    """
+
+    def __init__(self, definition: ProcessDefinition) -> None:
+        super().__init__(
+            _entry(self, definition),
+            name=definition.name,
+            version=definition.version,
+            description=inspect.getdoc(definition.body),
+            validate_parameters=False,  # Prefect writes refused values to its log; we validate ourselves
+            persist_result=False,
+        )
+        self.definition = definition
+        self.parameters = _schema(definition)
+
+    @property
+    def body(self) -> Callable[..., R]:
+        """The process as a plain function."""
+        return cast("Callable[..., R]", self.definition.body)
+
+    def work(self, request: BaseModel) -> Work:
+        """Return the order to start this process, for ``Cases.start``."""
+        return Work(process=self.definition.name, request=request.model_dump_json())
+
+    def __call__(self, request: BaseModel | str, **options: Any) -> Any:  # type: ignore[override] # one input
+        """Execute a run and return the result of the process.
+
+        Args:
+            request: The input; it goes to the record, and Prefect sees a reference alone.
+            options: What any Prefect flow takes (``return_state``, ``wait_for``).
+        """
+        from orchestrator.bootstrap import application
+        from orchestrator.prefect_lane.environment import prefect_at
+
+        app = application()
+        if not isinstance(request, str):
+            request = REFERENCE + app.open_run(self.definition, self.read(request))
+        with prefect_at(app.settings.prefect.api_url):
+            return super().__call__(request, **options)
+
+    def read(self, request: object) -> BaseModel:
+        """Return the input as the process's own model.
+
+        Raises:
+            ConfigurationError: It does not fit; the message names the fields, never a value.
+        """
+        try:
+            return self.definition.request.model_validate(request)
+        except ValidationError as exc:
+            told = "; ".join(
+                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+                for error in exc.errors(include_input=False, include_url=False, include_context=False)
+            )
+            raise ConfigurationError(f"the input of process {self.name} does not fit: {told}") from None
+
+
+def process(
+    name: str, *, case_key: Callable[[Any], str] | None = None
+) -> Callable[[Callable[..., R]], ProcessFlow[..., R]]:
+    """Make a process of a function.
+
+    Args:
+        name: The name of the process, a noun phrase: ``lost-download``.
+        case_key: Tells from the input what the customer's case is known by, for example an address.
+
+    Returns:
+        A decorator that returns a Prefect flow.
+    """
+
+    def decorate(body: Callable[..., R]) -> ProcessFlow[..., R]:
+        return ProcessFlow(ProcessDefinition(name=name, body=body, case_key=case_key))
+
+    return decorate
+
+
+def _entry(flow: ProcessFlow[..., Any], definition: ProcessDefinition) -> Callable[..., Any]:
+    """Return the function that Prefect runs: it hands the run to the kernel."""
+
+    def entry(request: Any) -> Any:
+        from orchestrator.prefect_lane.flow_run import run_in_prefect
+
+        return run_in_prefect(flow, request)
+
+    entry.__name__ = definition.body.__name__
+    entry.__qualname__ = definition.body.__qualname__
+    entry.__module__ = definition.body.__module__
+    entry.__doc__ = definition.body.__doc__
+    return entry
+
+
+def _form(definition: ProcessDefinition) -> Callable[..., Any]:
+    """Return a function whose parameters are the form alone."""
+
+    def form(request: Any) -> None: ...
+
+    form.__annotations__["request"] = definition.request
+    return form
+
+
+def _schema(definition: ProcessDefinition) -> ParameterSchema:
+    """Return the form as Prefect shows it, under the title of the process."""
+    schema = parameter_schema(_form(definition))
+    schema.properties["request"]["title"] = definition.title
+    return schema
+
+
+__all__ = ["ProcessFlow", "RegisterProcess", "hookimpl", "process"]

@@ -1,0 +1,42 @@
+"""The one byte form of a JSON document, so that a hash means something.
+
+For the documents that the record holds (ASCII keys, no floats, integers below 2^53) the result equals
+RFC 8785 (JSON Canonicalization Scheme).
+"""
+
+from __future__ import annotations
+
+import json
+
+LARGEST_INTEGER = 2**53 - 1
+"""RFC 8785 3.2.2.3: larger integers do not survive as IEEE 754 doubles."""
+
+
+def canonical(document: object) -> bytes:
+    """Return the canonical bytes of a document.
+
+    Raises:
+        ValueError: The document holds something that has no single byte form: a float, an integer
+            beyond 2^53, a key that is not ASCII text, a lone surrogate, or no JSON at all.
+    """
+    _refuse_ambiguous(document)
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8")  # UnicodeEncodeError, for a lone surrogate, is a ValueError
+
+
+def _refuse_ambiguous(node: object) -> None:
+    match node:
+        case None | bool() | str():
+            return
+        case int() if abs(node) <= LARGEST_INTEGER:
+            return
+        case list() | tuple():
+            for item in node:
+                _refuse_ambiguous(item)
+        case dict():
+            for key, item in node.items():
+                if not isinstance(key, str) or not key.isascii():
+                    raise ValueError("a key of a recorded document must be ASCII text")
+                _refuse_ambiguous(item)
+        case _:
+            raise ValueError(f"a value of type {type(node).__name__} has no canonical form in the record")

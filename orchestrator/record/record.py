@@ -1,0 +1,58 @@
+"""The record's parts, held together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.record.clock import Clock, utc_now
+from orchestrator.record.store import Store
+from orchestrator.record.tables import subject_key
+from orchestrator.record.trail import Trail
+from orchestrator.record.vault import Vault, load_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Where everything is written down: the store, the vault for private values, the trail, and the clock."""
+
+    store: Store
+    vault: Vault
+    trail: Trail
+    clock: Clock
+
+
+def open_record(url: str, key_file: Path, clock: Clock = utc_now) -> Record:
+    """Open the record, and create it on first start.
+
+    Args:
+        url: The database, as an SQLAlchemy URL.
+        key_file: The key-encryption key; created with mode 0600 if it is not there.
+        clock: Tells the time.
+
+    Raises:
+        ConfigurationError: The URL or the key file is not usable.
+        RecordError: The database does not open, or was written by a newer version.
+    """
+    store = Store(url)
+    try:
+        _refuse_lost_key(store, key_file)
+        vault = Vault(load_key(key_file))
+    except ConfigurationError:
+        store.close()
+        raise
+    return Record(store=store, vault=vault, trail=Trail(vault), clock=clock)
+
+
+def _refuse_lost_key(store: Store, key_file: Path) -> None:
+    """A new key would open nothing of what is there, and would find nobody again."""
+    with store.read() as tx:
+        known = tx.execute(select(subject_key.c.subject_ref).limit(1)).first()
+    if known is not None and not key_file.exists():
+        raise ConfigurationError(
+            f"[store] key_file: there is no {key_file}, but the database holds values that were encrypted with it; "
+            "restore it from its backup, or write where it lies"
+        )

@@ -1,0 +1,117 @@
+"""The database behind the record: one durable write transaction at a time on SQLite, ordinary ones on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from orchestrator.errors import ConfigurationError, RecordError
+from orchestrator.record.migrations import bring_up_to_date
+
+BUSY_TIMEOUT_SECONDS = 30.0
+
+
+class Store:
+    """One database, its schema brought up to date on opening.
+
+    Args:
+        url: An SQLAlchemy URL: ``sqlite:///path`` or ``postgresql+psycopg://...``.
+
+    Raises:
+        ConfigurationError: The URL names no database that can be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._one_writer: AbstractContextManager[object] = _writer_lock(self._engine.url)
+        try:
+            with _explained(), self.write() as tx:
+                bring_up_to_date(tx)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is durable when the block ends, and undone if it raises."""
+        with self._one_writer, self._engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads, from one snapshot of the database."""
+        with self._engine.connect().execution_options(**self._snapshot()) as tx, tx.begin():
+            yield tx
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _snapshot(self) -> dict[str, Any]:
+        if self.dialect == "sqlite":
+            return {"begin": "BEGIN"}
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite_engine(parsed)
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as exc:
+        raise ConfigurationError(
+            "[store] url: no database can be opened with it; write sqlite:///data/orchestrator.db or "
+            "postgresql+psycopg://USER@HOST/NAME (and install the extra 'postgresql')"
+        ) from exc
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    with _explained():
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    options = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=options, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+
+    return engine
+
+
+def _writer_lock(url: URL) -> AbstractContextManager[object]:
+    """Queue writers on a lock file: SQLite's own busy wait lets one process starve another for seconds."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return nullcontext()
+    return FileLock(f"{url.database}.lock", thread_local=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, OSError) as exc:
+        raise RecordError(
+            f"[store] url: the database does not open ({type(getattr(exc, 'orig', exc)).__name__}); "
+            "check that it is running, that the path or host is right, and that this user may create tables"
+        ) from exc

@@ -1,0 +1,172 @@
+"""The tables, alike on SQLite and PostgreSQL. Moments are text as ``clock.stamp`` writes them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("chain_id", Text, nullable=False),
+    Column("chain_seq", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("actor_auth", Text, nullable=False),
+    Column("case_id", Text),
+    Column("run_id", Text),
+    Column("prefect_run_id", Text),
+    Column("process", Text),
+    Column("process_version", Text),
+    Column("step", Integer),
+    Column("capability", Text),
+    Column("operation", Text),
+    Column("connection", Text),
+    Column("connector_version", Text),
+    Column("effect_id", Text),
+    Column("subject_ref", Text),
+    Column("body", LargeBinary, nullable=False),
+    Column("prev_hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("chain_id", "chain_seq", name="uq_audit_event_chain"),
+    Index("ix_audit_event_at", "at"),
+    Index("ix_audit_event_subject", "subject_ref"),
+)
+"""Append-only, by code and by trigger. Every column but the hashes also stands in ``body``."""
+
+audit_private = Table(
+    "audit_private",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("commitment", Text, primary_key=True),
+    Column("subject_ref", Text, nullable=False, index=True),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+)
+"""The private values that event bodies hold commitments of. Deletable."""
+
+subject_key = Table(
+    "subject_key",
+    metadata,
+    Column("subject_ref", Text, primary_key=True),
+    Column("lookup", Text, unique=True),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+"""One key a person, wrapped by the key file's key; ``lookup`` is a keyed hash of the address. Deletable."""
+
+customer_case = Table(
+    "customer_case",
+    metadata,
+    Column("case_id", Text, primary_key=True),
+    Column("lookup", Text, nullable=False),
+    Column("subject_ref", Text, nullable=False),
+    Column("opened_at", Text, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("answered_at", Text),
+    Column("closed_at", Text),
+    Index(
+        "uq_customer_case_open",
+        "lookup",
+        unique=True,
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("process", Text, nullable=False),
+    Column("case_id", Text, ForeignKey("customer_case.case_id"), index=True),
+    Column("subject_ref", Text, nullable=False, index=True),
+    Column("parent_run_id", Text),
+    Column("prefect_run_id", Text, unique=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("postponed", Integer, nullable=False, server_default="0"),
+    Column("mirror", Text, nullable=False, server_default="none"),
+    Column("owner", Text),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("lease_until", Text),
+    Index("ix_run_state", "state", "due_at"),
+    Index("ix_run_mirror", "mirror"),
+)
+
+effect = Table(
+    "effect",
+    metadata,
+    Column("effect_id", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("run.run_id"), nullable=False, index=True),
+    Column("step", Integer, nullable=False),
+    Column("capability", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("doubt", Text, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("call_deadline", Text),
+    Column("first_attempt_at", Text),
+    Column("updated_at", Text, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("delivery", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("accepted_at", Text, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("subject_ref", Text, nullable=False, index=True),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("run_id", Text),
+    Column("case_id", Text),
+    UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
+    UniqueConstraint("source", "fingerprint", name="uq_inbox_fingerprint"),
+)
+
+intake_cursor = Table(
+    "intake_cursor",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+)
+
+question = Table(
+    "question",
+    metadata,
+    Column("question_id", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("run.run_id"), nullable=False, index=True),
+    Column("asked_at", Text, nullable=False),
+    Column("answered_at", Text),
+    Column("answer_event", Text),
+)
+"""Questions to a person; the words of question and answer stand in the record, encrypted."""

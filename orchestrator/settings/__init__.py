@@ -1,0 +1,37 @@
+"""The configuration: one file, overridden by secrets and by the environment, checked before anything starts."""
+
+from __future__ import annotations
+
+from orchestrator.settings.loading import load_settings
+from orchestrator.settings.model import (
+    DESK,
+    MailboxSettings,
+    PluginSettings,
+    PrefectSettings,
+    ProcessSettings,
+    ScheduleSettings,
+    Settings,
+    StoreSettings,
+)
+from orchestrator.settings.places import variable
+from orchestrator.settings.problems import Problem, configuration_error, problems_in
+from orchestrator.settings.webhooks import Constant, GatewaySettings, WebhookSettings
+
+__all__ = [
+    "DESK",
+    "Constant",
+    "GatewaySettings",
+    "MailboxSettings",
+    "PluginSettings",
+    "PrefectSettings",
+    "Problem",
+    "ProcessSettings",
+    "ScheduleSettings",
+    "Settings",
+    "StoreSettings",
+    "WebhookSettings",
+    "configuration_error",
+    "load_settings",
+    "problems_in",
+    "variable",
+]

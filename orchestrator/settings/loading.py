@@ -1,0 +1,97 @@
+"""Reads the configuration: the environment goes before secrets, and secrets before the file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+
+from orchestrator.settings.model import Settings
+from orchestrator.settings.places import Origins, written
+from orchestrator.settings.problems import Problem, configuration_error, problems_in
+from orchestrator.settings.sources import SECRETS_DIR, Named, NamedSource, from_directory, from_environment
+
+_SECTIONS = list(Settings.model_fields)
+
+
+def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the configuration.
+
+    ``[connections.shop] url`` is overridden by the file ``connections__shop__url`` of the directory of secrets, and
+    both by the variable ``ORCHESTRATOR_CONNECTIONS__SHOP__URL``. The directory of secrets is ``secrets`` beside the
+    configuration file, or what ``ORCHESTRATOR_SECRETS_DIR`` names. Relative paths in the settings count from the
+    directory that the orchestrator is started in.
+
+    Args:
+        path: The configuration file, in TOML.
+        environment: The environment variables; those of this process if None.
+
+    Raises:
+        ConfigurationError: Something is written wrongly; each problem is a line of the message.
+    """
+    variables = os.environ if environment is None else environment
+    document, problems = _read(path)
+    given, secrets = from_environment(variables, _SECTIONS), _secrets(path, variables)
+    problems += given.problems + secrets.problems
+    origins = Origins(str(path), document or {}, {**secrets.names, **given.names})
+    if document is not None:
+        try:
+            settings = _merged(document, secrets, given)
+        except ValidationError as exc:
+            problems += problems_in(exc, Settings, lambda place: f"{origins.of(place)}: {written(place)}")
+    if problems:
+        raise configuration_error(problems)
+    settings._origins = origins  # noqa: SLF001 (known only here, and no field of the file)
+    return settings
+
+
+def _read(path: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig")), []
+    except OSError as exc:
+        what, remedy = f"cannot be read ({exc.strerror})", "write it after config/production.example.toml"
+    except UnicodeDecodeError:
+        what, remedy = "is not UTF-8 text", "save it as UTF-8"
+    except (ValueError, RecursionError) as exc:
+        what, remedy = f"is no TOML: {_reason(exc)}", "mend that line; see https://toml.io"
+    return None, [Problem(str(path), what, remedy)]
+
+
+def _reason(exc: ValueError | RecursionError) -> str:
+    return str(exc) if isinstance(exc, tomllib.TOMLDecodeError) else "a value is too long or nested too deeply"
+
+
+def _secrets(path: Path, variables: Mapping[str, str]) -> Named:
+    chosen = variables.get(SECRETS_DIR)
+    directory = Path(chosen) if chosen else path.parent / "secrets"
+    if directory.is_dir():
+        return from_directory(directory, _SECTIONS)
+    problem = Problem(f"environment variable {SECRETS_DIR}", "names no directory", "create it, or unset the variable")
+    return Named(problems=[problem] if chosen else [])
+
+
+def _merged(document: dict[str, Any], secrets: Named, given: Named) -> Settings:
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                NamedSource(settings_cls, given.values),
+                NamedSource(settings_cls, secrets.values),
+                InitSettingsSource(settings_cls, init_kwargs=document),
+            )
+
+    sourced = Sourced()
+    # What was read is a plain Settings again: equal to others, and free of its sources.
+    return Settings.model_construct(sourced.model_fields_set, **dict(sourced))

@@ -1,0 +1,175 @@
+"""What the configuration may hold, section by section."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from orchestrator.capabilities import EmailAddress
+from orchestrator.settings.places import Origins, written
+from orchestrator.settings.section import Section, from_json, http_url
+from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
+from orchestrator.spelling import nearest
+
+DESK = "desk"
+"""The connection that the host is itself: it answers ``people``, ``inbox`` and ``cases``."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_STORES = ("sqlite://", "postgresql")
+_CRON_FIELDS = 5
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "is no name; write lower-case letters, digits and single underscores, beginning with a letter, "
+            "so that environment variables can name it"
+        )
+    return text
+
+
+def _connection_name(text: str) -> str:
+    if text == DESK:
+        raise ValueError(f"is the host's own; give the connection another name than {DESK}")
+    return _name(text)
+
+
+def _store_url(url: str) -> str:
+    if not url.startswith(_STORES):
+        raise ValueError("names no store that is supported; write sqlite:///data/orchestrator.db or postgresql://...")
+    if url.rstrip("/") == "sqlite:" or ":memory:" in url:
+        raise ValueError("would keep the record in memory alone; write sqlite:///data/orchestrator.db")
+    return url
+
+
+def _cron(expression: str) -> str:
+    fault = "" if len(expression.split()) == _CRON_FIELDS else f"it needs {_CRON_FIELDS} fields"
+    try:
+        CronSim(expression, datetime.now(UTC))
+    except CronSimError as exc:
+        fault = fault or str(exc)
+    if fault:
+        raise ValueError(
+            f"is no cron expression ({fault}); write minute, hour, day, month, weekday, such as 0 8 * * 1-5"
+        )
+    return expression
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        match = nearest(name, available_timezones()) or "Europe/Berlin"
+        raise ValueError(f"is no time zone; write one of the IANA names, such as {match}") from None
+    return name
+
+
+ConnectionName = Annotated[str, AfterValidator(_connection_name)]
+MailboxName = Annotated[str, AfterValidator(_name)]
+WebhookName = Annotated[str, AfterValidator(_name)]
+
+
+class StoreSettings(Section):
+    """Where the record is kept.
+
+    Relative paths count from the directory that the orchestrator is started in.
+    """
+
+    # A database's URL may hold its password.
+    url: Annotated[str, AfterValidator(_store_url), Field(repr=False)] = "sqlite:///data/orchestrator.db"
+    key_file: Path = Path("data/keys/kek")
+    """The key that wraps each person's key; it belongs neither into the database nor into its backups."""
+
+
+class PrefectSettings(Section):
+    """The Prefect server that shows the runs and starts scheduled ones."""
+
+    api_url: Annotated[str, AfterValidator(http_url)] = "http://127.0.0.1:4200/api"
+    work_pool: Annotated[str, Field(min_length=1)] = "orchestrator"
+
+
+class ScheduleSettings(Section):
+    """When a process runs by itself, and with what input."""
+
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    every_seconds: Annotated[int, Field(ge=1)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    request: Annotated[dict[str, Any], BeforeValidator(from_json)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> ScheduleSettings:
+        if (self.cron is None) == (self.every_seconds is None):
+            raise ValueError("has no single rhythm; write either cron or every_seconds")
+        return self
+
+
+class ProcessSettings(Section):
+    """What is particular to one process."""
+
+    bindings: dict[str, str] = Field(default_factory=dict)
+    """Capability to connection, for this process alone."""
+    schedule: ScheduleSettings | None = None
+    enabled: bool = True
+
+
+class MailboxSettings(Section):
+    """A mailbox whose mail starts a process."""
+
+    connection: str
+    process: str
+    addresses: Annotated[tuple[EmailAddress, ...], BeforeValidator(from_json)] = ()
+    """Our own addresses: mail that comes from one of them is never answered."""
+    poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+    from_beginning: bool = False
+    """Take in what already lies in the mailbox when it is first read."""
+
+
+class PluginSettings(Section):
+    """Which plug-ins are not loaded."""
+
+    disabled: Annotated[tuple[str, ...], BeforeValidator(from_json)] = ()
+
+
+class Settings(BaseSettings):
+    """The whole configuration.
+
+    Made by ``load_settings``. Made by hand, it reads neither the environment nor a file.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    store: StoreSettings = StoreSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    # A connection's section may hold its credential.
+    connections: dict[ConnectionName, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    bindings: dict[str, str] = Field(default_factory=dict)
+    processes: dict[str, ProcessSettings] = Field(default_factory=dict)
+    mailboxes: dict[MailboxName, MailboxSettings] = Field(default_factory=dict)
+    webhooks: dict[WebhookName, WebhookSettings] = Field(default_factory=dict)
+    gateway: GatewaySettings = GatewaySettings()
+    plugins: PluginSettings = PluginSettings()
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic-settings calls it by these names)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what is handed in."""
+        return (init_settings,)
+
+    def where(self, *path: str | int) -> str:
+        """Say where a setting stands or should stand: ``config/sandbox.toml: [connections.shop] url``."""
+        return f"{self._origins.of(path)}: {written(path)}"

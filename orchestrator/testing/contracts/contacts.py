@@ -1,0 +1,122 @@
+"""What every connector that keeps contact cards must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import pytest
+
+from orchestrator.capabilities import Contacts, Receipt
+from orchestrator.errors import NotFound, Unavailable
+from orchestrator.plugins import Connection, DoubtClass, Settlement
+
+NOBODY = "nobody-at-all@example.invalid"
+
+
+class ContactConnection(Contacts, Connection, Protocol):
+    """The connection under test."""
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare how a doubt is settled."""
+        ...
+
+
+class ContactCards(Protocol):
+    """What the tests see of the system behind the connection, past the connection."""
+
+    @property
+    def known(self) -> str:
+        """The address of a contact without tags and notes."""
+
+    def tags_of(self, email: str) -> Collection[str]:
+        """See the tags on the card."""
+
+    def notes_of(self, email: str) -> Collection[str]:
+        """See the notes on the card."""
+
+    def drop_next_answer(self) -> None:
+        """Let the next call act, and then lose its connection."""
+
+
+def settle(settlement: Settlement, effect_id: str, again: Callable[[], Receipt], **arguments: object) -> None:
+    """Settle a doubt as the connection declared: look, or do it again; a doubt of no class is a person's."""
+    if settlement.doubt is DoubtClass.NONE:
+        return
+    happened = settlement.probe and settlement.probe(effect_id, **arguments)
+    if not happened:
+        again()
+
+
+class ContactsContract:
+    """Give the fixtures ``contacts`` and ``cards``."""
+
+    @pytest.fixture
+    def contacts(self) -> ContactConnection:
+        """The connection under test."""
+        raise NotImplementedError("give the fixture contacts: the connection under test")
+
+    @pytest.fixture
+    def cards(self) -> ContactCards:
+        """The system behind it."""
+        raise NotImplementedError("give the fixture cards: what is seen of the system behind the connection")
+
+    def test_a_tag_stands_on_the_card(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        contacts.tag(cards.known, "lost-download", effect_id="effect-1")
+        assert set(cards.tags_of(cards.known)) == {"lost-download"}
+
+    def test_a_note_stands_on_the_card(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        receipt = contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-1")
+        assert len(cards.notes_of(cards.known)) == 1
+        assert "A fresh link was sent." in "".join(cards.notes_of(cards.known))
+        assert receipt.reference
+
+    def test_the_same_note_of_two_effects_stands_there_twice(
+        self, contacts: ContactConnection, cards: ContactCards
+    ) -> None:
+        for effect_id in ("effect-1", "effect-2"):
+            contacts.note(cards.known, "A fresh link was sent.", effect_id=effect_id)
+        assert len(cards.notes_of(cards.known)) == 2
+
+    def test_a_customer_without_a_card_is_not_found(self, contacts: ContactConnection) -> None:
+        with pytest.raises(NotFound):
+            contacts.tag(NOBODY, "lost-download", effect_id="effect-1")
+        with pytest.raises(NotFound):
+            contacts.note(NOBODY, "A fresh link was sent.", effect_id="effect-2")
+
+    def test_a_tag_whose_answer_was_lost_stands_there_once(
+        self, contacts: ContactConnection, cards: ContactCards
+    ) -> None:
+        def tag() -> Receipt:
+            return contacts.tag(cards.known, "lost-download", effect_id="effect-1")
+
+        cards.drop_next_answer()
+        with pytest.raises(Unavailable) as caught:
+            tag()
+        assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
+        settle(contacts.settlement("tag"), "effect-1", tag, email=cards.known, tag="lost-download")
+        assert list(cards.tags_of(cards.known)) == ["lost-download"]
+
+    def test_a_note_whose_answer_was_lost_stands_there_once(
+        self, contacts: ContactConnection, cards: ContactCards
+    ) -> None:
+        def note() -> Receipt:
+            return contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-1")
+
+        cards.drop_next_answer()
+        with pytest.raises(Unavailable) as caught:
+            note()
+        assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
+        settle(contacts.settlement("note"), "effect-1", note, email=cards.known, text="A fresh link was sent.")
+        assert len(cards.notes_of(cards.known)) == 1
+
+    def test_a_probe_does_not_find_what_never_happened(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-1")
+        probe = contacts.settlement("note").probe
+        if probe is not None:
+            assert probe("effect-2", email=cards.known, text="A fresh link was sent.") is None
+
+    def test_a_check_says_in_one_line_what_it_saw(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        seen = contacts.check()
+        assert len(seen.splitlines()) == 1
+        assert cards.known not in seen

@@ -1,0 +1,43 @@
+"""A stand-in for the people who decide."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from orchestrator.capabilities import Decision, Question
+from orchestrator.errors import AwaitingDecision
+from orchestrator.plugins import DoubtClass, Settlement
+
+
+class FakePeople:
+    """People who answer as they were told to, one answer a question; when none is left, nobody answers.
+
+    Args:
+        decisions: The answers, in order.
+    """
+
+    def __init__(self, *decisions: Decision) -> None:
+        self.questions: list[Question] = []
+        """Every question that was asked, also those that nobody answered."""
+        self._decisions = deque(decisions)
+
+    def decide(self, question: Question, *, effect_id: str | None = None) -> Decision:  # noqa: ARG002 - answers come in order
+        """Answer a question.
+
+        Raises:
+            AwaitingDecision: Nobody was told to answer.
+        """
+        self.questions.append(question)
+        if not self._decisions:
+            raise AwaitingDecision(f"a person must answer: {question.title}")
+        return self._decisions.popleft()
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare that a question may be asked again."""
+        if operation != "decide":
+            raise LookupError(f"people have no effect {operation!r}")
+        return Settlement(doubt=DoubtClass.NATURAL)
+
+    def check(self) -> str:
+        """Count the questions."""
+        return f"a fake that was asked {len(self.questions)} questions"

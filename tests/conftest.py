@@ -1,0 +1,94 @@
+"""What tests of the record share: a clock that stands still, and a fresh database of either kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hand_clock import HandClock
+from postgres import PostgresServer
+from sample_runs import Bench, FakeSystem
+
+from orchestrator.record.record import Record, open_record
+from orchestrator.record.store import Store
+from orchestrator.record.verify import verify
+
+BLANK = "blank"
+"""The PostgreSQL database whose schema is up to date and which is otherwise empty."""
+
+hypothesis.settings.register_profile("commit", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("commit")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server with the database ``BLANK``."""
+    with PostgresServer() as server:
+        blank = server.new_database(BLANK)
+        Store(blank).close()
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database that nobody has opened yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/record.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database for a record, on PostgreSQL with its schema made."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/record.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.new_database(template=BLANK)
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def reopen(record_url: str, tmp_path: Path, clock: HandClock) -> Iterator[Callable[[], Record]]:
+    """Open the same record again, as another process would."""
+    opened: list[Record] = []
+
+    def reopen() -> Record:
+        opened.append(open_record(record_url, tmp_path / "keys" / "key", clock))
+        return opened[-1]
+
+    yield reopen
+    for each in opened:
+        each.store.close()
+
+
+@pytest.fixture
+def record(reopen: Callable[[], Record]) -> Record:
+    """An empty record on SQLite, and on PostgreSQL."""
+    return reopen()
+
+
+@pytest.fixture
+def system() -> FakeSystem:
+    """A system outside that does as it is told."""
+    return FakeSystem()
+
+
+@pytest.fixture
+def bench(record: Record, system: FakeSystem) -> Iterator[Bench]:
+    """A kernel with that system; in the end the trail must verify."""
+    yield Bench(record, system)
+    with record.store.read() as tx:
+        assert not verify(tx).breaches

@@ -1,0 +1,301 @@
+"""A warm process that starts workers as forks of itself, lets them be killed, and tells what became of a run.
+
+It is told what to do by lines of JSON on its standard input and answers each with one line of JSON. Workers
+die by ``kill -9`` or fall asleep by ``SIGSTOP`` at the n-th boundary: before a transaction, right before its
+commit, after it, before and after each call of the system outside and of its probe.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from careless import VARIANTS
+from sample_runs import ANN, Bench, process, send_link, watched
+
+from orchestrator.capabilities import Asset, Link, OutgoingMail, Purchase, Receipt
+from orchestrator.errors import LeaseLost, RunFailed, RunParked, RunPostponed
+from orchestrator.kernel.settling import settle
+from orchestrator.ledger.states import Cause, State
+from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.record.record import Record, open_record
+from orchestrator.record.store import _writer_lock
+from orchestrator.record.verify import verify
+
+SEND_LINK = process(send_link)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+REPEATABLE = (DoubtClass.PURE, DoubtClass.NATURAL, DoubtClass.NATIVE_KEY)
+PATIENCE = 30
+"""So many workers in a row bring a run to its end, or nobody does."""
+Boundary = Callable[[str], None]
+
+
+class Exit(IntEnum):
+    """How a worker ended by itself."""
+
+    DONE = 0
+    PARKED = 10
+    POSTPONED = 11
+    LEASE_LOST = 12
+    FAILED = 13
+
+
+class SharedClock:
+    """A clock that driver and workers share; it goes on only when the driver says so."""
+
+    def __init__(self) -> None:
+        self._seconds = mmap.mmap(-1, 8)
+
+    def __call__(self) -> datetime:
+        return START + timedelta(seconds=int.from_bytes(self._seconds[:8], "big"))
+
+    def advance(self, by: timedelta) -> None:
+        """Go on."""
+        self._seconds[:8] = int((self() + by - START).total_seconds()).to_bytes(8, "big")
+
+
+class DurableSystem:
+    """A system outside, with a memory of its own that no worker's death touches.
+
+    Args:
+        path: Its memory.
+        doubt: How doubts about its effects are settled.
+        boundary: Told before and after each call.
+    """
+
+    def __init__(self, path: Path, doubt: DoubtClass, boundary: Boundary) -> None:
+        self._path = path
+        self._doubt = doubt
+        self._boundary = boundary
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare the class; a link is pure."""
+        doubt = DoubtClass.PURE if operation == "link_to" else self._doubt
+        return Settlement(doubt=doubt, key_lifetime=timedelta(days=1), probe=self._probe)
+
+    def purchases_of(self, email: str) -> tuple[Purchase, ...]:
+        """Return one purchase."""
+        self._boundary("call")
+        asset = Asset(key="book.pdf")
+        found = Purchase(order="17", product="Book", asset=asset, email=email, bought_on=date(2026, 1, 1))
+        self._boundary("acted")
+        return (found,)
+
+    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+        """Return a link."""
+        self._boundary("call")
+        return Link(asset=asset, url="https://files.test/secret", expires_at=START + valid_for)
+
+    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+        """Send a mail."""
+        return self._act(str(effect_id))
+
+    def note(self, email: str, text: str, *, effect_id: str | None = None) -> Receipt:
+        """Write a note."""
+        return self._act(str(effect_id))
+
+    def applied(self, effect_id: str) -> int:
+        """Return how often an effect was applied."""
+        found = self._memory.execute("SELECT count(*) FROM applied WHERE effect_id = ?", (effect_id,))
+        return int(found.fetchone()[0])
+
+    @cached_property
+    def _memory(self) -> sqlite3.Connection:
+        memory = sqlite3.connect(self._path, isolation_level=None)
+        memory.execute("PRAGMA journal_mode = WAL")
+        memory.execute("PRAGMA synchronous = FULL")
+        memory.execute("CREATE TABLE IF NOT EXISTS applied (effect_id TEXT)")
+        return memory
+
+    def _act(self, effect_id: str) -> Receipt:
+        self._boundary("call")
+        if self._doubt not in REPEATABLE or not self.applied(effect_id):
+            self._memory.execute("INSERT INTO applied VALUES (?)", (effect_id,))
+        self._boundary("acted")
+        return Receipt(reference=f"<{effect_id}@test>")
+
+    def _probe(self, effect_id: str, **arguments: object) -> Receipt | None:
+        self._boundary("probe")
+        found = Receipt(reference=f"<{effect_id}@test>") if self.applied(effect_id) else None
+        self._boundary("probed")
+        return found
+
+
+@dataclass(kw_only=True)
+class Case:
+    """One run under test, and what was seen of it."""
+
+    run_id: str
+    doubt: DoubtClass
+    variant: str
+    asked: int = 0
+    trouble: str = ""
+    sleeper: int | None = None
+
+
+class Driver:
+    """Starts, kills and watches workers.
+
+    Args:
+        url: The record's database.
+        folder: Where the key and the outside system's memory lie.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._clock = SharedClock()
+        self._record: Record = open_record(url, folder / "key", self._clock)
+        self._memory = folder / "system.db"
+        self._cases: dict[str, Case] = {}
+        self._warm_up()
+
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one order."""
+        if order["do"] == "begin":
+            return self._begin(DoubtClass(order["doubt"]), order.get("variant", "sound"), order["at"], order["how"])
+        return self._recover(self._cases[order["run"]], list(order.get("kills", [])))
+
+    def _begin(self, doubt: DoubtClass, variant: str, at: int, how: str) -> dict[str, Any]:
+        """Open a run and let its first worker die, or fall asleep, at a boundary."""
+        run_id = Bench(self._record, object()).open(SEND_LINK)
+        case = self._cases[run_id] = Case(run_id=run_id, doubt=doubt, variant=variant)
+        kind = self._work(case, at=at, how=signal.Signals[how])
+        return {"run": run_id, "struck": kind}
+
+    def _recover(self, case: Case, kills: list[int]) -> dict[str, Any]:
+        """Let fresh workers bring the run to its end, then wake the one that slept, and tell what was seen."""
+        for _ in range(PATIENCE):
+            self._clock.advance(timedelta(minutes=10))
+            ended = self._work(case, at=kills.pop(0) if kills else 0)
+            if ended == "PARKED" and not self._decide(case):
+                break
+            if ended in ("DONE", "FAILED"):
+                break
+        if case.sleeper is not None:
+            os.kill(case.sleeper, signal.SIGCONT)
+            _wait(case.sleeper)
+        return self._report(case)
+
+    def _work(self, case: Case, *, at: int, how: signal.Signals = signal.SIGKILL) -> str:
+        """Start a worker; return how it ended by itself, or the kind of the boundary where it was struck."""
+        self._record.store.close()  # no connection may be shared with a fork
+        told, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(told)
+            self._be_a_worker(case, _Strike(at, how, tell))
+        os.close(tell)
+        struck_at = os.read(told, 100).decode()
+        os.close(told)
+        if struck_at and how is signal.SIGSTOP:
+            os.waitpid(pid, os.WUNTRACED)
+            case.sleeper = pid
+        else:
+            ended = _wait(pid)
+            case.trouble += "" if struck_at or ended in Exit.__members__ else f"a worker ended with {ended}; "
+        return struck_at or ended
+
+    def _be_a_worker(self, case: Case, boundary: Boundary) -> None:
+        code = 1
+        try:
+            self._record.store._one_writer = _writer_lock(self._record.store._engine.url)  # a lock outlives no fork
+            system = DurableSystem(self._memory, case.doubt, boundary)
+            bench = Bench(
+                watched(self._record, boundary), system, owner=str(os.getpid()), ledger=VARIANTS[case.variant]
+            )
+            code = _execute(bench, case.run_id)
+        except BaseException:  # noqa: BLE001 - a fork must not go on as if it were the driver
+            traceback.print_exc()
+        os._exit(code)
+
+    def _decide(self, case: Case) -> bool:
+        """Be the person who looks into the system and says what is true; tell whether there was anything to say."""
+        bench, system = Bench(self._record, object()), self._system(case)
+        waiting = [each for each in bench.effects(case.run_id) if each["state"] == State.NEEDS_DECISION]
+        for each in waiting:
+            happened = system.applied(each["effect_id"]) > 0
+            settle(self._record, each["effect_id"], Cause.HAPPENED if happened else Cause.RETRY, ANN)
+            case.asked += 1
+        return bool(waiting)
+
+    def _report(self, case: Case) -> dict[str, Any]:
+        bench, system = Bench(self._record, object()), self._system(case)
+        effects, kinds = bench.effects(case.run_id), bench.kinds(case.run_id)
+        with self._record.store.read() as tx:
+            breaches = verify(tx, case.run_id).breaches
+        return {
+            "state": bench.run(case.run_id).state,
+            "effects": [each["state"] for each in effects],
+            "applied": [system.applied(each["effect_id"]) for each in effects],
+            "asked": case.asked,
+            "doubts": kinds.count("effect.in_doubt"),
+            "ends": kinds.count("run.finished"),
+            "breaches": [breach.problem for breach in breaches],
+            "trouble": case.trouble,
+        }
+
+    def _system(self, case: Case) -> DurableSystem:
+        return DurableSystem(self._memory, case.doubt, lambda kind: None)
+
+    def _warm_up(self) -> None:
+        """Go through a run once: forks inherit what was imported and compiled."""
+        bench = Bench(self._record, DurableSystem(self._memory, DoubtClass.PROBE, lambda kind: None))
+        run_id = bench.open(SEND_LINK)
+        bench.kernel.execute(SEND_LINK, run_id)
+
+
+class _Strike:
+    """Counts boundaries and strikes its own process at one of them."""
+
+    def __init__(self, at: int, how: signal.Signals, tell: int) -> None:
+        self._left = at
+        self._how = how
+        self._tell = tell
+
+    def __call__(self, kind: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.write(self._tell, kind.encode())
+            os.close(self._tell)
+            os.kill(os.getpid(), self._how)
+
+
+def _execute(bench: Bench, run_id: str) -> Exit:
+    try:
+        bench.kernel.execute(SEND_LINK, run_id)
+    except RunParked:
+        return Exit.PARKED
+    except RunPostponed:
+        return Exit.POSTPONED
+    except LeaseLost:
+        return Exit.LEASE_LOST
+    except RunFailed:
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _wait(pid: int) -> str:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return Exit(code).name if code in list(Exit) else str(code)
+
+
+def main() -> None:
+    """Obey until there are no more orders."""
+    driver = Driver(sys.argv[1], Path(sys.argv[2]))
+    for line in sys.stdin:
+        print(json.dumps(driver.obey(json.loads(line))), flush=True)  # noqa: T201 - this is how it answers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sample_console import Console, Said, command
+from sample_office import ANNA, STRANGER, Office
+
+from flows.lost_download import CLOSE
+from orchestrator.bootstrap import use
+from orchestrator.errors import RunParked
+from orchestrator.kernel.settling import open_effects
+from orchestrator.sandbox.shop import create_shop
+
+
+@pytest.fixture
+def console(capsys: pytest.CaptureFixture[str]) -> Console:
+    return Console(capsys)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    opened = Office(tmp_path)
+    use(opened.app)
+    yield opened
+    opened.app.record.store.close()
+
+
+def test_the_newest_events_are_shown(office: Office, console: Console) -> None:
+    run_id = office.serve(ANNA)
+    rows = console("audit", "tail", "--json").json
+    assert [row["kind"] for row in rows[-2:]] == ["effect.outcome", "run.finished"]
+    assert {row["chain_id"] for row in rows} == {run_id}
+    assert len(console("audit", "tail", "-n", "3", "--json").json) == 3
+    assert "run.finished" in console("audit", "tail").out
+
+
+def test_a_run_is_shown_and_its_private_values_only_if_asked_for(office: Office, console: Console) -> None:
+    run_id = office.serve(ANNA)
+    for said in (console("audit", "show", run_id), console("audit", "show", run_id, "--json")):
+        assert (said.code, ANNA in said.out) == (0, False)
+    opened = console("audit", "show", run_id, "--private", "--json").json
+    assert opened[0]["data"]["request"]["email"] == ANNA
+    assert ANNA in console("audit", "show", run_id, "--private").out
+
+
+def test_a_record_that_verifies_is_exit_code_0_and_one_that_does_not_is_1(office: Office, console: Console) -> None:
+    office.serve(ANNA)
+    assert console("audit", "verify").code == 0
+    assert console("audit", "verify", "--json").json["breaches"] == []
+    with office.app.record.store.write() as tx:
+        tx.exec_driver_sql("DROP TRIGGER audit_event_no_update")
+        tx.exec_driver_sql("UPDATE audit_event SET actor = 'nobody' WHERE chain_seq = 2")
+    found = console("audit", "verify", "--json")
+    assert (found.code, [breach["chain_seq"] for breach in found.json["breaches"]]) == (1, [2])
+    said = console("audit", "verify")
+    assert (said.code, "column actor does not say what the body says" in said.out) == (1, True)
+
+
+def test_a_question_is_listed_shown_and_answered(office: Office, console: Console) -> None:
+    run_id, question = office.ask()
+    (row,) = console("decisions", "--json").json
+    assert (row["question_id"], row["run_id"]) == (question, run_id)
+    assert row["options"] == ["again", "bought-as", "answer", "close"]
+    assert STRANGER not in console("decisions").out
+    shown = console("decisions", "show", question).out
+    assert f"The customer writes from: {STRANGER}" in shown
+    assert f"orchestrator decisions answer {question} bought-as --text" in shown
+    assert console("decisions", "show", question, "--json").json["question"]["known"].startswith("The customer writes")
+    assert console("decisions", "answer", question, CLOSE.key).code == 0
+    assert console("decisions", "--json").json == []
+    assert office.app.kernel.execute(office.app.definition("lost-download"), run_id).outcome == "closed-by-hand"
+
+
+def test_an_answer_that_does_not_fit_is_refused_in_one_line(office: Office, console: Console) -> None:
+    _, question = office.ask()
+    said = console("decisions", "answer", question, "maybe")
+    assert said == Said(1, "", "'maybe' is no option; choose one of: again, bought-as, answer, close\n")
+    said = console("decisions", "answer", question, "bought-as")
+    assert said == Said(1, "", "option bought-as needs a text: the address on the order\n")
+    assert len(console("decisions", "--json").json) == 1
+
+
+def test_an_effect_that_nobody_can_know_of_is_listed_and_settled(office: Office, console: Console) -> None:
+    run_id = office.doubt()
+    (row,) = console("effects", "--json").json
+    assert (row["run_id"], row["state"], row["operation"]) == (run_id, "needs-decision", "mailer.send")
+    assert "needs-decision" in console("effects").out
+    said = console("effects", "settle", row["effect_id"], "--happened")
+    assert said == Said(0, "Recorded: happened. The worker goes on with the run.\n", "")
+    assert office.app.kernel.execute(office.app.definition("lost-download"), run_id).outcome == "links-sent"
+    assert len(office.mailer.sent) == 1
+    assert open_effects(office.app.record) == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--happened", "--retry"], ["--retry", "--give-up"]])
+def test_an_effect_is_settled_by_exactly_one_word(office: Office, console: Console, flags: list[str]) -> None:
+    office.doubt()
+    (row,) = console("effects", "--json").json
+    said = console("effects", "settle", row["effect_id"], *flags)
+    assert said == Said(1, "", "say exactly one of --happened, --retry and --give-up\n")
+
+
+def test_runs_are_listed_by_state_and_by_customer(office: Office, console: Console) -> None:
+    done, (parked, _) = office.serve(ANNA), office.ask()
+    assert {row["run_id"] for row in console("runs", "--json").json} == {done, parked}
+    (row,) = console("runs", "--state", "parked", "--json").json
+    assert row["run_id"] == parked
+    (row,) = console("runs", "--customer", ANNA.upper(), "--json").json
+    assert row["run_id"] == done
+    assert console("runs", "--customer", "nobody@example.com").err.startswith("no run is about a customer")
+    shown = console("runs")
+    assert ANNA not in shown.out
+    assert done in shown.out
+    assert console("runs", "--state", "failed", "--json").json == []
+
+
+def test_a_parked_run_is_resumed(office: Office, console: Console) -> None:
+    run_id, _ = office.ask()
+    assert console("runs", "resume", run_id).code == 0
+    assert office.app.runs.due(limit=5) == [run_id]
+    with pytest.raises(RunParked):
+        office.app.kernel.execute(office.app.definition("lost-download"), run_id)
+
+
+def test_mail_for_a_person_is_listed_shown_and_closed(office: Office, console: Console) -> None:
+    delivery = office.receive("Hello")
+    (row,) = console("inbox", "--state", "for-person", "--json").json
+    assert (row["delivery"], row["note"]) == (delivery, "it is not a request that a process serves")
+    assert delivery in console("inbox").out
+    assert console("inbox", "show", delivery, "--json").json["subject"] == "Hello"
+    shown = console("inbox", "show", delivery).out
+    assert f"sender: {STRANGER}" in shown
+    assert shown.endswith("\nHow are you?\n")
+    assert console("inbox", "show", delivery, "--raw").out.startswith(f"From: {STRANGER}")
+    assert console("inbox", "close", delivery).code == 0
+    assert console("inbox", "--state", "for-person", "--json").json == []
+
+
+def test_a_run_without_prefect_asks_and_its_answer_is_taken(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    environment = {
+        "ORCHESTRATOR_CONFIG": "config/sandbox.toml",
+        "ORCHESTRATOR_STORE__URL": office.app.settings.store.url,
+        "ORCHESTRATOR_STORE__KEY_FILE": str(office.app.settings.store.key_file),
+        "ORCHESTRATOR_PREFECT__API_URL": office.app.settings.prefect.api_url,
+        "ORCHESTRATOR_CONNECTIONS__SHOP__URL": create_shop(tmp_path / "shop.db").url,
+    }
+    found = command("run", "lost-download", f"--email={STRANGER}", "--product", "dress", "--json", **environment)
+    assert (found.code, found.json["state"], found.err) == (1, "RunParked", "")
+    (waiting,) = office.app.people.open_questions()
+    assert waiting.run_id == found.json["run"]
+    said = command("decisions", "answer", waiting.question_id, "close", **environment)
+    assert said == Said(0, "Recorded. The worker goes on with the run.\n", "")
+    assert office.app.runs.due(limit=5) == [waiting.run_id]
+    office.app.record.store.close()

@@ -1,0 +1,184 @@
+"""The mail connector and the fakes fulfil the contracts of the mail capabilities."""
+
+from __future__ import annotations
+
+import imaplib
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator.errors import Unavailable
+from orchestrator.plugins import DoubtClass
+from orchestrator.sandbox.mail_server import MailServer
+from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
+from orchestrator.testing.faults import FaultProxy
+from orchestrator.testing.mail import FakeMailbox, FakeMailer
+
+SHOP, ANN, BOB = "support@shop.example", "ann@example.com", "bob@example.com"
+END_OF_MAIL = b"\r\n.\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with MailServer({SHOP: "shop", ANN: "ann", BOB: "bob"}) as running:
+        yield running
+
+
+def imap(server: MailServer, address: str, *, folder: str = "INBOX", sent_folder: str | None = None) -> ImapSettings:
+    return ImapSettings(
+        host="127.0.0.1",
+        port=server.imap_port,
+        security="plain",
+        username=address,
+        password=address.partition("@")[0].replace("support", "shop"),
+        folder=folder,
+        sent_folder=sent_folder,
+    )
+
+
+def account(smtp_port: int, incoming: ImapSettings, *, max_size_bytes: int = 1_000_000) -> MailAccount:
+    return MailAccount(
+        MailSettings(
+            address=f"The Shop <{SHOP}>",
+            smtp=SmtpSettings(host="127.0.0.1", port=smtp_port, security="plain"),
+            imap=incoming,
+            timeout_seconds=5,
+            max_size_bytes=max_size_bytes,
+            settle_seconds=0,
+        )
+    )
+
+
+@dataclass
+class ServedPost:
+    server: MailServer
+    proxy: FaultProxy
+    known: ClassVar[str] = ANN
+    unknown: ClassVar[str] = "nobody@example.com"
+
+    def arrived(self) -> Sequence[ArrivedMail]:
+        readers = [account(self.proxy.port, imap(self.server, name)) for name in (SHOP, ANN, BOB)]
+        pages = [reader.new_mail(None, limit=100) for reader in readers]
+        return [read_mail(mail.raw) for page in pages for mail in page.mails]
+
+    def lose_next_answer(self) -> None:
+        self.proxy.lose_answer(after=END_OF_MAIL)
+
+    def lose_next_request(self) -> None:
+        self.proxy.lose_request(at=END_OF_MAIL)
+
+
+class TestMailAccountSends(MailerContract):
+    @pytest.fixture
+    def post(self, server: MailServer) -> Iterator[ServedPost]:
+        with FaultProxy("127.0.0.1", server.smtp_port) as proxy:
+            yield ServedPost(server, proxy)
+
+    @pytest.fixture
+    def mailer(self, server: MailServer, post: ServedPost) -> MailAccount:
+        return account(post.proxy.port, imap(server, SHOP, sent_folder="Sent"))
+
+    def test_a_doubt_is_settled_by_a_look_into_the_sent_folder(self, mailer: MailAccount) -> None:
+        assert mailer.settlement("send").doubt is DoubtClass.PROBE
+
+
+class TestMailAccountTakesIn(MailboxContract):
+    folder = "Support"
+
+    @pytest.fixture
+    def letterbox(self, server: MailServer) -> Iterator[ServedLetterbox]:
+        with imaplib.IMAP4("127.0.0.1", server.imap_port) as client:
+            client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each APPEND takes 40 ms
+            client.login(SHOP, "shop")
+            client.create(self.folder)
+            yield ServedLetterbox(client, self.folder)
+            client.delete(self.folder)
+
+    @pytest.fixture
+    def mailbox(self, server: MailServer, letterbox: ServedLetterbox) -> MailAccount:
+        incoming = imap(server, SHOP, folder=self.folder)
+        return account(server.smtp_port, incoming, max_size_bytes=letterbox.max_size_bytes)
+
+
+@dataclass
+class ServedLetterbox:
+    client: imaplib.IMAP4
+    folder: str
+    max_size_bytes: ClassVar[int] = 4096
+
+    def deliver(self, raw: bytes) -> None:
+        assert self.client.append(self.folder, "", "", raw)[0] == "OK"
+
+    def remove_first(self) -> None:
+        self.client.select(self.folder)
+        self.client.store("1", "+FLAGS", r"\Deleted")
+        self.client.close()
+
+    def renumber(self) -> None:
+        self.client.create("Restored")
+        self.client.select(self.folder)
+        self.client.copy("1:*", "Restored")
+        self.client.close()
+        self.client.delete(self.folder)
+        self.client.rename("Restored", self.folder)
+
+
+class FakePost:
+    known = ANN
+    unknown = "nobody@example.com"
+
+    def __init__(self) -> None:
+        self.mailer = FakeMailer(self.unknown)
+
+    def arrived(self) -> Sequence[ArrivedMail]:
+        receipts = self.mailer.receipts
+        return [
+            ArrivedMail(mail.to, mail.subject, mail.text, mail.html or "", receipt.reference, mail.in_reply_to or "")
+            for mail, receipt in zip(self.mailer.sent, receipts, strict=True)
+        ]
+
+    def lose_next_answer(self) -> None:
+        self.mailer.fail_next(Unavailable("the connection dropped"), after_acting=True)
+
+    def lose_next_request(self) -> None:
+        self.mailer.fail_next(Unavailable("the connection dropped"))
+
+
+class TestFakeMailer(MailerContract):
+    @pytest.fixture
+    def post(self) -> FakePost:
+        return FakePost()
+
+    @pytest.fixture
+    def mailer(self, post: FakePost) -> FakeMailer:
+        return post.mailer
+
+
+class FakeLetterbox:
+    max_size_bytes = 4096
+
+    def __init__(self) -> None:
+        self.mailbox = FakeMailbox(max_size_bytes=self.max_size_bytes)
+
+    def deliver(self, raw: bytes) -> None:
+        self.mailbox.deliver(raw)
+
+    def remove_first(self) -> None:
+        self.mailbox.remove(f"1:{min(self.mailbox.mails)}")
+
+    def renumber(self) -> None:
+        self.mailbox.renumber()
+
+
+class TestFakeMailbox(MailboxContract):
+    @pytest.fixture
+    def letterbox(self) -> FakeLetterbox:
+        return FakeLetterbox()
+
+    @pytest.fixture
+    def mailbox(self, letterbox: FakeLetterbox) -> FakeMailbox:
+        return letterbox.mailbox

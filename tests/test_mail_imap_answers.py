@@ -1,0 +1,227 @@
+"""What IMAP servers may answer, and what they must not: a scripted server plays each."""
+
+from __future__ import annotations
+
+import imaplib
+import random
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+import imap_tools.errors
+import pytest
+from imap_tools import ImapToolsError
+from imap_tools.errors import UnexpectedCommandStatusError
+
+from connectors.mail import ImapSettings, MailSettings, SmtpSettings
+from connectors.mail.imap import ImapMailbox, translated
+from orchestrator.capabilities import MailPage, RawMail
+from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
+
+DATE = '"22-Nov-2026 08:30:00 +0000"'
+ARRIVED = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+Answers = dict[str, tuple[str, str | None]]
+"""By the beginning of the command: the untagged lines, and what follows the tag; None hangs up instead."""
+WELL: Answers = {
+    "CAPABILITY": ("* CAPABILITY IMAP4rev1", "OK"),
+    "LOGIN": ("", "OK"),
+    "EXAMINE": ("* 2 EXISTS\n* OK [UIDVALIDITY 7] x\n* OK [UIDNEXT 12] x", "OK [READ-ONLY]"),
+    "UID SEARCH": ("* SEARCH 11 10", "OK"),
+    "UID FETCH 10,11 (UID RFC822": (
+        f"* 1 FETCH (UID 10 RFC822.SIZE 4 INTERNALDATE {DATE})\n* 2 FETCH (UID 11 RFC822.SIZE 4 INTERNALDATE {DATE})",
+        "OK",
+    ),
+    "UID FETCH 10,11 (UID BODY.PEEK[]": (
+        "* 1 FETCH (UID 10 BODY[] {4}\nten\n)\n* 2 FETCH (UID 11 BODY[] {4}\n11!\n)",
+        "OK",
+    ),
+    "LIST": ('* LIST () "/" INBOX', "OK"),
+    "LOGOUT": ("* BYE", "OK"),
+}
+BODIES = "UID FETCH 10,11 (UID BODY.PEEK[]"
+SIZES = "UID FETCH 10,11 (UID RFC822"
+
+
+class Conversation(socketserver.StreamRequestHandler):
+    answers: Answers
+    spoil = staticmethod(lambda answer: answer)
+
+    def handle(self) -> None:
+        self.wfile.write(b"* OK ready\r\n")
+        for line in self.rfile:
+            tag, _, command = line.decode().strip().partition(" ")
+            # A literal's length counts its line feed alone, so only the protocol's own lines end with CRLF.
+            untagged, result = next((self.answers[key] for key in self.answers if command.startswith(key)), ("", "BAD"))
+            answer = _crlf(untagged) if untagged else b""
+            self.wfile.write(self.spoil(answer + (f"{tag} {result} done\r\n".encode() if result else b"")))
+            if result is None:
+                return
+
+
+def _crlf(untagged: str) -> bytes:
+    return (
+        untagged.encode("latin-1")
+        .replace(b"ten\n", b"ten\x00")
+        .replace(b"11!\n", b"11!\x00")
+        .replace(b"\n", b"\r\n")
+        .replace(b"\x00", b"\n")
+        + b"\r\n"
+    )
+
+
+@contextmanager
+def mailbox(answers: Answers, *, password: str = "secret", **spoil: object) -> Iterator[ImapMailbox]:
+    handler = type("Scripted", (Conversation,), {"answers": {**answers, **WELL, **answers}, **spoil})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        imap = ImapSettings(
+            host="127.0.0.1", port=running.server_address[1], security="plain", username="shop", password=password
+        )
+        account = MailSettings(
+            address="support@shop.example", smtp=SmtpSettings(host="127.0.0.1"), imap=imap, timeout_seconds=0.5
+        )
+        try:
+            yield ImapMailbox(imap, account=account)
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def mail(uid: int, raw: bytes) -> RawMail:
+    return RawMail(key=f"7:{uid}", raw=raw, received_at=ARRIVED)
+
+
+TEN, ELEVEN = mail(10, b"ten\n"), mail(11, b"11!\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "untagged", "mails"),
+    [
+        (BODIES, WELL[BODIES][0], (TEN, ELEVEN)),
+        (BODIES, "* 2 FETCH (BODY[] {4}\n11!\n UID 11)\n* 1 FETCH (BODY[] {4}\nten\n UID 10)", (TEN, ELEVEN)),
+        (BODIES, '* 1 FETCH (UID 10 BODY[] "a \\"UID 11\\" b")', (mail(10, b'a "UID 11" b'),)),
+        (BODIES, '* 1 FETCH (BODY[] "UID 11" UID 10)', (mail(10, b"UID 11"),)),
+        (BODIES, '* 1 FETCH (UID 10 BODY[] "")', (mail(10, b""),)),
+        (BODIES, "* 3 FETCH (FLAGS (\\Seen))\n* 1 FETCH (UID 10 BODY[] {4}\nten\n)", (TEN,)),
+        (BODIES, "* 1 FETCH (UID 10 BODY[] NIL)\n* 2 FETCH (UID 11 BODY[] {4}\n11!\n)", (ELEVEN,)),
+        (BODIES, "* 1 FETCH (UID 10 BODY[] {4}\nten\n FLAGS (\\Seen))\n* 9 EXISTS", (TEN,)),
+        (BODIES, "", ()),
+        (SIZES, f"{WELL[SIZES][0]}\n* 1 FETCH (FLAGS (\\Seen) UID 10)", (TEN, ELEVEN)),
+        (SIZES, WELL[SIZES][0].replace("+0000", "-0000"), (TEN, ELEVEN)),
+    ],
+)
+def test_answers_are_understood_in_every_form(command: str, untagged: str, mails: tuple[RawMail, ...]) -> None:
+    with mailbox({command: (untagged, "OK")}) as reader:
+        assert reader.new_mail(None, limit=10) == MailPage(mails=mails, cursor="7:11")
+
+
+def test_when_all_listed_mails_are_gone_the_cursor_stays() -> None:
+    with mailbox({SIZES: ("", "OK")}) as reader:
+        assert reader.new_mail("7:3", limit=10) == MailPage(mails=(), cursor="7:3")
+
+
+def test_a_server_that_lists_the_last_mail_again_shows_nothing_new() -> None:
+    with mailbox({"UID SEARCH": ("* SEARCH 10", "OK")}) as reader:
+        assert reader.new_mail("7:10", limit=10) == MailPage(mails=(), cursor="7:10")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "error"),
+    [
+        ("LOGIN", ("", "NO [AUTHENTICATIONFAILED]"), AccessDenied),
+        ("LOGIN", ("", "NO"), AccessDenied),
+        ("LOGIN", ("", "BAD"), AccessDenied),
+        ("LOGIN", ("", "NO [UNAVAILABLE]"), Unavailable),
+        ("LOGIN", ("* BYE too many connections", None), Unavailable),
+        ("EXAMINE", ("", "NO [NONEXISTENT]"), AccessDenied),
+        ("EXAMINE", ("", "NO [SERVERBUG]"), Unavailable),
+        ("EXAMINE", ("* 2 EXISTS\n* OK [UIDVALIDITY 7] x", "OK"), Unavailable),
+        ("EXAMINE", ("* OK [UIDVALIDITY 7] x\n* OK [UIDNEXT 12] x", "OK"), Unavailable),
+        ("EXAMINE", ("* 2 EXISTS\n* OK [UIDVALIDITY x] x\n* OK [UIDNEXT 12] x", "OK"), Unavailable),
+        ("UID SEARCH", ("", "NO"), Unavailable),
+        ("UID SEARCH", ("* SEARCH 1 x", "OK"), Unavailable),
+        (SIZES, ("", "NO"), Unavailable),
+        (SIZES, (WELL[SIZES][0].replace("Nov", "Foo"), "OK"), Unavailable),
+        (BODIES, ("", "NO"), Unavailable),
+        *((command, ("", "BAD"), Unavailable) for command in ("CAPABILITY", "EXAMINE", "UID SEARCH", SIZES, BODIES)),
+        *((command, ("", None), Unavailable) for command in (*WELL,) if command not in {"LIST", "LOGOUT"}),
+        *((command, ("* 1 FETCH (UID", None), Unavailable) for command in (SIZES, BODIES)),
+    ],
+)
+def test_what_cannot_be_read_is_reported(
+    command: str, answer: tuple[str, str | None], error: type[ConnectorError]
+) -> None:
+    with mailbox({command: answer}) as reader, pytest.raises(ConnectorError) as caught:
+        reader.new_mail(None, limit=10)
+    assert type(caught.value) is error
+    assert "secret" not in str(caught.value)
+
+
+def test_a_login_may_hold_quotes() -> None:
+    with mailbox(
+        {'LOGIN "shop" "quo\\"ted \\\\ one"': ("", "OK"), "LOGIN": ("", "NO")}, password='quo"ted \\ one'
+    ) as reader:
+        assert reader.position() == "7:11"
+
+
+def test_a_password_that_the_server_cannot_take_needs_another() -> None:
+    with mailbox({}, password="pässword") as reader, pytest.raises(AccessDenied, match="refuses the login"):
+        reader.position()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_garbage_is_reported_and_never_raises_anything_else(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def spoil(answer: bytes) -> bytes:
+        spoilt = bytearray(answer)
+        for _ in range(chance.choice([0, 0, 1, 3])):
+            if spoilt:
+                spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+        return bytes(spoilt)
+
+    with mailbox({}, spoil=staticmethod(spoil)) as reader, suppress(ConnectorError):
+        assert reader.new_mail(None, limit=10).cursor
+
+
+CERTIFICATE = ssl.SSLCertVerificationError(1, "certificate verify failed")
+CERTIFICATE.verify_message = "self-signed certificate"
+
+
+@pytest.mark.parametrize(
+    ("exception", "error"),
+    [
+        (imaplib.IMAP4.error("EXAMINE command error"), Unavailable),
+        (imaplib.IMAP4.abort("socket error: EOF"), Unavailable),
+        (imaplib.IMAP4.readonly("mailbox status changed to READ-ONLY"), Unavailable),
+        (TimeoutError("timed out"), Unavailable),
+        (ConnectionRefusedError(111, "Connection refused"), Unavailable),
+        (socket.gaierror(-2, "Name or service not known"), Unavailable),
+        (ssl.SSLError(1, "wrong version number"), Unavailable),
+        (CERTIFICATE, AccessDenied),
+        (UnicodeDecodeError("ascii", b"\xff", 0, 1, "not in range"), Unavailable),
+        (ImapToolsError("what"), Unavailable),
+    ],
+)
+def test_every_exception_has_a_meaning(exception: Exception, error: type[ConnectorError]) -> None:
+    translation = translated(exception, place="mail.example.com:993")
+    assert type(translation) is error
+    assert "mail.example.com:993" in str(translation)
+
+
+def test_every_exception_of_the_libraries_is_known() -> None:
+    protocol = {kind for kind in vars(imaplib.IMAP4).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert protocol == {imaplib.IMAP4.error, imaplib.IMAP4.abort, imaplib.IMAP4.readonly}
+    tools = {
+        kind
+        for kind in vars(imap_tools.errors).values()
+        if isinstance(kind, type) and kind.__module__ == "imap_tools.errors"
+    }
+    assert all(issubclass(kind, ImapToolsError) for kind in tools)
+    assert UnexpectedCommandStatusError in tools

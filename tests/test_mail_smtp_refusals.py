@@ -1,0 +1,172 @@
+"""What an SMTP server's answers mean, and every exception of the library."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from connectors.mail.settings import MailSettings, SmtpSettings
+from connectors.mail.smtp import SmtpMailer, translated
+from orchestrator.capabilities import OutgoingMail
+from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
+
+SHOP, ANN = "support@shop.example", "ann@example.com"
+MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")
+WELL = {
+    "": "220 ready",
+    "EHLO": "250 hello",
+    "HELO": "250 hello",
+    "MAIL": "250 ok",
+    "RCPT": "250 ok",
+    "DATA": "354 go",
+    ".": "250 ok",
+    "RSET": "250 ok",
+}
+
+
+def mailer(port: int, *, timeout_seconds: float = 5, **smtp: object) -> SmtpMailer:
+    server = SmtpSettings.model_validate({"host": "127.0.0.1", "port": port, "security": "plain"} | smtp)
+    return SmtpMailer(MailSettings(address=f"The Shop <{SHOP}>", smtp=server, timeout_seconds=timeout_seconds))
+
+
+class ScriptedConversation(socketserver.StreamRequestHandler):
+    """Answers each command by its first word, and the end of a mail as "."; an answer of None hangs up."""
+
+    answers: dict[str, str | None]
+
+    def handle(self) -> None:
+        going_on = self.say("")
+        while going_on and (line := self.rfile.readline()):
+            word = line.split()[0].decode().upper()
+            going_on = self.say(word)
+            if going_on and word == "DATA" and (self.answers["DATA"] or "").startswith("354"):
+                while self.rfile.readline() not in {b".\r\n", b""}:
+                    pass
+                going_on = self.say(".")
+
+    def say(self, word: str) -> bool:
+        answer = self.answers.get(word, "500 unknown")
+        if answer is not None:
+            self.wfile.write(answer.encode() + b"\r\n")
+        return answer is not None
+
+
+@contextmanager
+def scripted(**changes: str | None) -> Iterator[int]:
+    handler = type("Conversation", (ScriptedConversation,), {"answers": WELL | changes})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield running.server_address[1]
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def failure(port: int) -> ConnectorError:
+    with pytest.raises(ConnectorError) as caught:
+        mailer(port).send(MAIL, effect_id="effect-1")
+    assert caught.value.__cause__ is not None
+    assert "@" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "error"),
+    [
+        ("", "421 busy", Unavailable),
+        ("", "554 go away", AccessDenied),
+        ("", "nonsense", Unavailable),
+        ("MAIL", "451 later", Unavailable),
+        ("MAIL", "530 log in first", AccessDenied),
+        ("MAIL", "550 not you", AccessDenied),
+        ("MAIL", "552 too large", Rejected),
+        ("RCPT", "450 greylisted <ann@example.com>", Unavailable),
+        ("RCPT", "550 no such user <ann@example.com>", Rejected),
+        ("RCPT", "530 log in first", AccessDenied),
+        ("DATA", "451 later", Unavailable),
+        ("DATA", "554 no", Rejected),
+        ("DATA", "250 what", Unavailable),
+        (".", "451 later", Unavailable),
+        (".", "554 spam", Rejected),
+        *((stage, None, Unavailable) for stage in ("", "EHLO", "MAIL", "RCPT", "DATA")),
+    ],
+)
+def test_a_definite_refusal_has_no_effect(stage: str, answer: str | None, error: type[ConnectorError]) -> None:
+    with scripted(**{stage: answer}) as port:
+        failed = failure(port)
+    assert type(failed) is error
+    assert failed.no_effect is True
+
+
+def test_a_server_that_refuses_every_greeting_needs_a_person() -> None:
+    with scripted(EHLO="550 no", HELO="550 no") as port:
+        assert type(failure(port)) is AccessDenied
+
+
+@pytest.mark.parametrize("answer", [None, "", "hello", "354 more", "25", "99 x", "250" * 9000])
+def test_no_definite_answer_to_the_end_of_the_mail_is_a_doubt(answer: str | None) -> None:
+    with scripted(**{".": answer}) as port:
+        failed = failure(port)
+    assert type(failed) is Unavailable
+    assert failed.no_effect is False
+
+
+def test_a_login_other_than_plain_is_used_if_the_server_wants_it() -> None:
+    steps = {"EHLO": "250-hello\r\n250 AUTH LOGIN", "AUTH": "334 UGFzc3dvcmQ6", "C2HVCA==": "235 in"}
+    with scripted(**steps) as port:
+        sender = mailer(port, username="shop", password="shop")
+        assert sender.send(MAIL, effect_id="effect-1").reference == "<effect-1@shop.example>"
+        with pytest.raises(AccessDenied, match="ASCII"):
+            mailer(port, username="shop", password="pässwörd").send(MAIL)
+
+
+CERTIFICATE = ssl.SSLCertVerificationError(1, "certificate verify failed")
+CERTIFICATE.verify_message = "self-signed certificate"
+MAPPING: dict[type[Exception], tuple[Exception, type[ConnectorError]]] = {
+    smtplib.SMTPException: (smtplib.SMTPException("No suitable authentication method found."), Unavailable),
+    smtplib.SMTPNotSupportedError: (smtplib.SMTPNotSupportedError("STARTTLS is not supported"), AccessDenied),
+    smtplib.SMTPServerDisconnected: (smtplib.SMTPServerDisconnected("Connection unexpectedly closed"), Unavailable),
+    smtplib.SMTPResponseException: (smtplib.SMTPResponseException(550, b"no"), Rejected),
+    smtplib.SMTPSenderRefused: (smtplib.SMTPSenderRefused(550, b"no", SHOP), AccessDenied),
+    smtplib.SMTPRecipientsRefused: (smtplib.SMTPRecipientsRefused({ANN: (550, b"no")}), Unavailable),
+    smtplib.SMTPDataError: (smtplib.SMTPDataError(554, b"no"), Rejected),
+    smtplib.SMTPConnectError: (smtplib.SMTPConnectError(554, b"no"), AccessDenied),
+    smtplib.SMTPHeloError: (smtplib.SMTPHeloError(550, b"no"), AccessDenied),
+    smtplib.SMTPAuthenticationError: (smtplib.SMTPAuthenticationError(535, b"no"), AccessDenied),
+    TimeoutError: (TimeoutError("timed out"), Unavailable),
+    ConnectionResetError: (ConnectionResetError(104, "Connection reset by peer"), Unavailable),
+    socket.gaierror: (socket.gaierror(-2, "Name or service not known"), Unavailable),
+    ssl.SSLError: (ssl.SSLError(1, "wrong version number"), Unavailable),
+    ssl.SSLCertVerificationError: (CERTIFICATE, AccessDenied),
+    UnicodeEncodeError: (UnicodeEncodeError("ascii", "ä", 0, 1, "not in range"), AccessDenied),
+}
+
+
+def test_every_exception_of_the_library_is_known() -> None:
+    own = {kind for kind in vars(smtplib).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert own <= set(MAPPING)
+
+
+@pytest.mark.parametrize(("exception", "error"), MAPPING.values(), ids=lambda value: getattr(value, "__name__", None))
+def test_an_exception_before_the_end_of_the_mail_has_no_effect(
+    exception: Exception, error: type[ConnectorError]
+) -> None:
+    translation = translated(exception, place="mail.example.com:465")
+    assert (type(translation), translation.no_effect) == (error, True)
+    assert "mail.example.com:465" in str(translation)
+    assert "@" not in str(translation)
+
+
+@pytest.mark.parametrize("kind", [smtplib.SMTPAuthenticationError, smtplib.SMTPConnectError, smtplib.SMTPHeloError])
+def test_a_temporary_refusal_is_tried_again(kind: type[smtplib.SMTPResponseException]) -> None:
+    assert type(translated(kind(454, b"later"), place="mail.example.com:465")) is Unavailable
