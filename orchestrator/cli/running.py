@@ -44,7 +44,7 @@ def worker() -> None:
     """Take mail in and execute runs, until stopped (Ctrl-C, SIGTERM)."""
     app = application()
     point_prefect_at(app.settings.prefect.api_url)
-    from orchestrator.worker import work
+    from orchestrator.worker.work import work
 
     log_to_stderr()
     work(app)
