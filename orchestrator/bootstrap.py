@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from orchestrator.bindings import DESK, Connections, connect
+from orchestrator.bindings.guard import Guard, Guarded
+from orchestrator.bindings.health import ConnectionHealth
+from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import find_config
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import InboxDesk
@@ -52,6 +55,8 @@ class Application:
         self.ended = Event()
         """Set when a run has come to an end, or stopped."""
         self._clock = clock
+        self._guarded: dict[str, Guarded] = {}
+        self._guarding = Lock()
 
     @cached_property
     def record(self) -> Record:
@@ -102,12 +107,26 @@ class Application:
         """Takes mail in."""
         return MailIntake(self.record, self.runs, self.work_waits.set)
 
+    @cached_property
+    def health(self) -> ConnectionHealth:
+        """What state each connection is in."""
+        return ConnectionHealth(self.record, self.runs, self.work_waits.set)
+
+    def guarded(self, name: str) -> Guarded:
+        """Return a connection behind its guard, of which there is one in this program."""
+        with self._guarding:
+            if name not in self._guarded:
+                provides = self.connections.connector_of(name).provides
+                guard = Guard(name, self.health.reporter(name), limits=self.connections.limits_of(name))
+                self._guarded[name] = Guarded(self.connections.get(name), provides, guard)
+            return self._guarded[name]
+
     def sources(self) -> list[Source]:
         """Return the mailboxes that mail is taken from."""
         return [
             Source(
                 name=name,
-                mailbox=self.connections.get(mailbox.connection),
+                mailbox=cast("Mailbox", self.guarded(mailbox.connection)),
                 process=self.definition(mailbox.process),
                 from_beginning=mailbox.from_beginning,
             )
@@ -165,7 +184,7 @@ class Application:
         if name == DESK:
             return Bound(connection=DESK, version="", instance=getattr(self, capability))
         version = self.connections.version_of(name)
-        return Bound(connection=name, version=version, instance=self.connections.get(name))
+        return Bound(connection=name, version=version, instance=self.guarded(name))
 
 
 def this_user() -> Actor:

@@ -42,7 +42,7 @@ CONNECTORS_THAT_BREAK_THE_CONTRACT: dict[str, tuple[dict[str, Any], str]] = {
     "name": ({"name": "Our Shelf"}, "has the name 'Our Shelf'; write lower-case letters, digits and hyphens"),
     "settings that can change": ({"settings": Loose}, "write class Loose(BaseModel, frozen=True, extra='forbid')"),
     "settings that ignore": ({"settings": Ignoring}, "lets misspelt settings pass; write class Ignoring(BaseModel, "),
-    "reserved setting": ({"settings": Naming}, "has a setting named connector, which names the connector itself"),
+    "reserved setting": ({"settings": Naming}, "has a setting named connector, which is the host"),
     "no settings model": ({"settings": dict}, "has the class dict as settings; make it a pydantic model"),
     "settings, not their model": ({"settings": ShelfSettings()}, "has a ShelfSettings as settings; make it a "),
     "no build": ({"build": None}, "has nothing as build; give it a class or function that takes the settings"),

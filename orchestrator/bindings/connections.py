@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigurationError, OrchestratorError, PluginErr
 from orchestrator.plugins.connector import Connector, Settlement
 from orchestrator.plugins.contract import OfferedProcess, connection_problems
 from orchestrator.plugins.host import PluginHost
-from orchestrator.settings import DESK, Problem, Settings, configuration_error
+from orchestrator.settings import DESK, LimitSettings, Problem, Settings, configuration_error
 from orchestrator.spelling import suggestion
 
 
@@ -65,6 +65,14 @@ class Connections:
             ConfigurationError: There is none of that name.
         """
         return self._section(name).connector
+
+    def limits_of(self, name: str) -> LimitSettings | None:
+        """Return the quota of a connection's vendor, if one is configured.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        return self._section(name).limits
 
     def version_of(self, name: str) -> str:
         """Return which package, in which version, a connection's connector comes from; it goes on the record.

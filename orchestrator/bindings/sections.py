@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.host import PluginHost
-from orchestrator.settings import Problem, Settings, problems_in
+from orchestrator.settings import LimitSettings, Problem, Settings, problems_in
+from orchestrator.settings.section import from_json
 from orchestrator.spelling import suggestion
 
 _CONTAINER_EXPECTED = frozenset(
@@ -26,10 +27,12 @@ class Configured:
     Args:
         connector: What builds it.
         settings: Its section.
+        limits: Its vendor's quota, if there is one.
     """
 
     connector: Connector[Any]
     settings: BaseModel
+    limits: LimitSettings | None = None
 
 
 def configured(name: str, settings: Settings, host: PluginHost) -> Configured | list[Problem]:
@@ -44,15 +47,33 @@ def configured(name: str, settings: Settings, host: PluginHost) -> Configured | 
         return [Problem(where, "must be text", "write the connector's name in quotes")]
     if connector_name not in connectors:
         return [Problem(where, f'no connector "{connector_name}" is installed', _how_to_install(connector_name, host))]
-    return _validated(name, section, connectors[connector_name], settings)
+    limits = _limits(name, section, settings)
+    read = _validated(name, section, connectors[connector_name], settings)
+    if isinstance(limits, list) or isinstance(read, list):
+        return [problem for each in (limits, read) if isinstance(each, list) for problem in each]
+    return Configured(connectors[connector_name], read, limits)
+
+
+def _limits(name: str, section: dict[str, Any], settings: Settings) -> LimitSettings | list[Problem] | None:
+    """Take the host's own part out of a connection's section."""
+    given = section.pop("limits", None)
+    if given is None:
+        return None
+    try:
+        return LimitSettings.model_validate(from_json(given))
+    except ValueError as exc:
+        path = ("connections", name, "limits")
+        if isinstance(exc, ValidationError):
+            return problems_in(exc, LimitSettings, lambda place: settings.where(*place), below=path)
+        return [Problem(settings.where(*path), "is no section", "write limits = {calls_per_minute = 60}")]
 
 
 def _validated(
     name: str, section: dict[str, Any], connector: Connector[Any], settings: Settings
-) -> Configured | list[Problem]:
+) -> BaseModel | list[Problem]:
     model, path = connector.settings, ("connections", name)
     try:
-        return Configured(connector, _read(model, section))
+        return _read(model, section)
     except ValidationError as exc:
         return problems_in(exc, model, lambda place: settings.where(*place), below=path)
     except Exception as exc:  # noqa: BLE001 (a plug-in's validator may raise anything; its words may hold a secret)

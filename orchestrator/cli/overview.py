@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.bindings import check_connections
+from orchestrator.bindings.guard import ConnectionState
+from orchestrator.bindings.health import Ailing
 from orchestrator.bootstrap import Application, application
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError
@@ -46,14 +48,16 @@ def processes(process: str | None = None, *, json: Json = False) -> None:
 
 
 def connections(*, json: Json = False) -> None:
-    """List the connections: which connector, and which capabilities.
+    """List the connections: which connector, which capabilities, and how the last calls went.
 
     Args:
         json: Print JSON.
     """
     app = application()
-    rows = [_connection(app, name) for name in app.connections]
-    show(rows, ("connection", "connector", "provides", "version"), as_json=json, empty="No connections.")
+    ailing = {each.connection: each for each in app.health.ailing()}
+    rows = [{**_connection(app, name), **_state(ailing.get(name))} for name in app.connections]
+    columns = ("connection", "connector", "provides", "version", "state", "since", "reason")
+    show(rows, columns, as_json=json, empty="No connections.")
 
 
 def check(*, json: Json = False) -> int:
@@ -117,3 +121,9 @@ def _connection(app: Application, name: str) -> dict[str, Any]:
         "provides": [capability_name(kind) for kind in connector.provides],
         "version": app.connections.version_of(name),
     }
+
+
+def _state(ailing: Ailing | None) -> dict[str, Any]:
+    if ailing is None:
+        return {"state": ConnectionState.WORKING, "since": None, "reason": ""}
+    return {"state": ailing.state, "since": ailing.since, "reason": ailing.reason}

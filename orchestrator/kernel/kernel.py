@@ -18,6 +18,7 @@ from orchestrator.errors import (
     LeaseLost,
     NotRecorded,
     OrchestratorError,
+    RateLimited,
     RecordError,
     RunFailed,
     RunParked,
@@ -96,7 +97,9 @@ class Kernel:
             raise
         except RunPostponed as exc:
             raise self._postpone(session, exc) from exc
-        except (RunParked, AwaitingDecision, Diverged, AccessDenied, RecordError) as exc:
+        except AccessDenied as exc:
+            raise self._wait_for_mending(session, exc) from exc
+        except (RunParked, AwaitingDecision, Diverged, RecordError) as exc:
             raise self._park(session, exc) from exc
         except OrchestratorError as exc:
             raise self._fail(session, f"{type(exc).__name__}: {exc}") from exc
@@ -128,17 +131,26 @@ class Kernel:
         self._end(session, "run.finished", data, sealer=sealer, state=RunState.DONE, answered=True)
 
     def _postpone(self, session: Session, wait: RunPostponed) -> Exception:
-        if session.run.postponed + 1 >= PATIENCE and not session.progressed:
-            return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"))
-        count = 0 if session.progressed else session.run.postponed + 1
+        # To wait as a system asks is no sign of trouble.
+        well = session.progressed or isinstance(wait.__cause__, RateLimited)
+        count = 0 if well else session.run.postponed + 1
+        if count >= PATIENCE:
+            return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"), postponed=count - 1)
         data = {"reason": str(wait), "due_at": stamp(wait.due_at)}
         self._end(session, "run.postponed", data, state=RunState.READY, due_at=stamp(wait.due_at), postponed=count)
         return wait
 
-    def _park(self, session: Session, reason: Exception) -> RunParked:
+    def _wait_for_mending(self, session: Session, denied: AccessDenied) -> RunParked:
+        """Park until the connection's check succeeds again; a check that proves too little does not go on for ever."""
+        count = 0 if session.progressed else session.run.postponed + 1
+        if count >= PATIENCE:
+            session.waits_for = None
+        return self._park(session, denied, postponed=count)
+
+    def _park(self, session: Session, reason: Exception, postponed: int = 0) -> RunParked:
         message = str(reason)
         data = {"reason": message, "error": type(reason).__name__}
-        self._end(session, "run.parked", data, state=RunState.PARKED)
+        self._end(session, "run.parked", data, state=RunState.PARKED, postponed=postponed)
         return RunParked(message)
 
     def _fail(self, session: Session, message: str) -> RunFailed:
@@ -162,6 +174,7 @@ class Kernel:
         columns |= {
             "state": state,
             "reason": data.get("reason", ""),
+            "waits_for": None if over else session.waits_for,
             "owner": None,
             "lease_until": None,
             "mirror": session.mirror,

@@ -205,6 +205,23 @@ class Runs:
             )
             self._record.trail.append_alone(tx, run_id, Draft(kind="run.resumed", context=context, actor=actor), now)
 
+    def wake_waiting_for(self, tx: Connection, connection: str) -> int:
+        """Let the runs go on that a connection kept from it, in the caller's transaction.
+
+        Returns:
+            How many.
+        """
+        now = self._record.clock()
+        waiting = (run.c.waits_for == connection, run.c.state.in_([RunState.READY, RunState.PARKED]))
+        parked = tx.execute(select(run).where(*waiting, run.c.state == RunState.PARKED)).all()
+        ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "waits_for": None}
+        woken = tx.execute(update(run).where(*waiting).values(ready)).rowcount
+        for row in parked:
+            context = Context(run_id=row.run_id, process=row.process, case_id=row.case_id, subject_ref=row.subject_ref)
+            resumed = Draft(kind="run.resumed", context=context, data={"connection": connection})
+            self._record.trail.append_alone(tx, row.run_id, resumed, now)
+        return woken
+
     def get(self, tx: Connection, run_id: str) -> Run:
         """Return a run.
 

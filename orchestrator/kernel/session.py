@@ -44,6 +44,8 @@ class Session:
         self.run = run
         self.progressed = False
         """Whether this owner has brought the run a step forward."""
+        self.waits_for: str | None = None
+        """The connection that keeps the run from going on, if it is one."""
         self.mirror = Mirror.DUE
         """What is left to show of the run when this owner gives it back."""
         self._record = record

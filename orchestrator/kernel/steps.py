@@ -92,6 +92,8 @@ class Steps:
         try:
             return self._window.show(form.operation.title, lambda: self._take(step))
         except Exception as exc:
+            if isinstance(exc, AccessDenied | RunPostponed):
+                self._session.waits_for = bound.connection
             if isinstance(exc, AccessDenied) or not isinstance(exc, ConnectorError | EffectAbandoned):
                 self._stopped = exc
             raise

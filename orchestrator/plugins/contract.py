@@ -21,6 +21,10 @@ NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 """How connectors and processes are named: ``shop-sql``, ``lost-download``."""
 
 
+HOST_SETTINGS = ("connector", "limits")
+"""What the host itself reads in every connection's section."""
+
+
 class ProcessDescription(Protocol):
     """What the host reads of a process."""
 
@@ -130,8 +134,11 @@ def _settings_problems(settings: object) -> list[str]:
         problems.append(f"has settings that can change; write class {name}(BaseModel, frozen=True, extra='forbid')")
     if config.get("extra") != "forbid":
         problems.append(f"lets misspelt settings pass; write class {name}(BaseModel, frozen=True, extra='forbid')")
-    if "connector" in settings.model_fields:
-        problems.append(f"has a setting named connector, which names the connector itself; rename it in {name}")
+    problems += [
+        f"has a setting named {own}, which is the host's own; rename it in {name}"
+        for own in HOST_SETTINGS
+        if own in settings.model_fields
+    ]
     return problems
 
 

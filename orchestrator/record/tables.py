@@ -101,6 +101,7 @@ run = Table(
     Column("prefect_run_id", Text, unique=True),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
+    Column("waits_for", Text, index=True),
     Column("created_at", Text, nullable=False),
     Column("due_at", Text, nullable=False),
     Column("ended_at", Text),
@@ -159,6 +160,16 @@ intake_cursor = Table(
     Column("since", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
 )
+
+connection_state = Table(
+    "connection_state",
+    metadata,
+    Column("connection", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""Connections that do not work, and those that did not and work again."""
 
 question = Table(
     "question",

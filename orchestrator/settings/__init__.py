@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.settings.loading import load_settings
 from orchestrator.settings.model import (
     DESK,
+    LimitSettings,
     MailboxSettings,
     PluginSettings,
     PrefectSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "DESK",
     "Constant",
     "GatewaySettings",
+    "LimitSettings",
     "MailboxSettings",
     "PluginSettings",
     "PrefectSettings",

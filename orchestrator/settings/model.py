@@ -131,6 +131,14 @@ class MailboxSettings(Section):
     """Take in what already lies in the mailbox when it is first read."""
 
 
+class LimitSettings(Section):
+    """A vendor's quota: how often each program may call a connection."""
+
+    calls_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    burst: Annotated[int, Field(ge=1)] = 1
+    """So many calls may follow each other at once, after a pause."""
+
+
 class PluginSettings(Section):
     """Which plug-ins are not loaded."""
 

@@ -18,6 +18,7 @@ from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.worker.mail import take_mail
 from orchestrator.worker.showing import mirror
 from orchestrator.worker.sweep import Sweep
+from orchestrator.worker.watch import watch
 
 REACH_SECONDS = 0.5
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def work(app: Application) -> None:
     threads = [
         Thread(target=Sweep(app, stop).run, name="sweep"),
         Thread(target=mirror, args=(app, stop, registered), name="mirror"),
+        Thread(target=watch, args=(app, stop), name="watch"),
     ]
     threads += [
         Thread(

@@ -132,6 +132,14 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("source"),
     )
     op.create_table(
+        "connection_state",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("connection"),
+    )
+    op.create_table(
         "subject_key",
         sa.Column("subject_ref", sa.Text(), nullable=False),
         sa.Column("lookup", sa.Text(), nullable=True),
@@ -151,6 +159,7 @@ def _create_tables() -> None:
         sa.Column("prefect_run_id", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("waits_for", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("due_at", sa.Text(), nullable=False),
         sa.Column("ended_at", sa.Text(), nullable=True),
@@ -170,6 +179,7 @@ def _create_tables() -> None:
     op.create_index("ix_run_mirror", "run", ["mirror"], unique=False)
     op.create_index("ix_run_state", "run", ["state", "due_at"], unique=False)
     op.create_index(op.f("ix_run_subject_ref"), "run", ["subject_ref"], unique=False)
+    op.create_index(op.f("ix_run_waits_for"), "run", ["waits_for"], unique=False)
     op.create_table(
         "effect",
         sa.Column("effect_id", sa.Text(), nullable=False),

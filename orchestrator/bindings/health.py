@@ -1,0 +1,80 @@
+"""What state each connection is in, for everybody to see; and the runs that wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import insert, select, update
+
+from orchestrator.bindings.guard import ConnectionState, Report
+from orchestrator.kernel.runs import Runs
+from orchestrator.record.clock import stamp
+from orchestrator.record.record import Record
+from orchestrator.record.tables import connection_state
+from orchestrator.record.trail import Context, Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ailing:
+    """A connection that does not work."""
+
+    connection: str
+    state: ConnectionState
+    since: str
+    reason: str
+
+
+class ConnectionHealth:
+    """Keeps the states of connections in the store, and on the record.
+
+    Args:
+        record: Where they are written down.
+        runs: Finds the runs that wait for a connection.
+        wake: Called when runs wait for a worker.
+    """
+
+    def __init__(self, record: Record, runs: Runs, wake: Callable[[], None]) -> None:
+        self._record = record
+        self._runs = runs
+        self._wake = wake
+
+    def reporter(self, connection: str) -> Report:
+        """Return what a guard tells about one connection."""
+        return partial(self.report, connection)
+
+    def ailing(self) -> list[Ailing]:
+        """Return the connections that do not work, by name."""
+        ill = select(connection_state).where(connection_state.c.state != ConnectionState.WORKING)
+        with self._record.store.read() as tx:
+            rows = tx.execute(ill.order_by(connection_state.c.connection)).all()
+        return [
+            Ailing(connection=row.connection, state=ConnectionState(row.state), since=row.since, reason=row.reason)
+            for row in rows
+        ]
+
+    def report(self, connection: str, state: ConnectionState, reason: str) -> None:
+        """Write down a connection's state if it is another one now; if it works again, the runs that wait for it go on.
+
+        Args:
+            connection: Its name.
+            state: What it is now.
+            reason: Why; without secrets or personal data.
+        """
+        now = self._record.clock()
+        mine = connection_state.c.connection == connection
+        with self._record.store.write() as tx:
+            known = tx.execute(select(connection_state.c.state).where(mine).with_for_update()).scalar_one_or_none()
+            if (known or ConnectionState.WORKING) == state:
+                return
+            row = {"state": state, "since": stamp(now), "reason": reason}
+            if known is None:
+                tx.execute(insert(connection_state).values(connection=connection, **row))
+            else:
+                tx.execute(update(connection_state).where(mine).values(row))
+            changed = Draft(kind=f"connection.{state}", context=Context(connection=connection), data={"reason": reason})
+            self._record.trail.append_alone(tx, f"connection:{connection}", changed, now)
+            woken = state is ConnectionState.WORKING and self._runs.wake_waiting_for(tx, connection)
+        if woken:
+            self._wake()
