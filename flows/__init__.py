@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.alarm import alarm
 from flows.lost_download import lost_download
 from flows.support_inbox import support_inbox
 from orchestrator.process import RegisterProcess, hookimpl
@@ -10,5 +11,6 @@ from orchestrator.process import RegisterProcess, hookimpl
 @hookimpl
 def register_processes(register: RegisterProcess) -> None:
     """Offer the processes of this package."""
+    register(alarm)
     register(lost_download)
     register(support_inbox)

@@ -19,6 +19,7 @@ from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import find_config
+from orchestrator.desk.alarms import Alarms
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import InboxDesk
 from orchestrator.desk.people import PeopleDesk
@@ -120,6 +121,13 @@ class Application:
                 guard = Guard(name, self.health.reporter(name), limits=self.connections.limits_of(name))
                 self._guarded[name] = Guarded(self.connections.get(name), provides, guard)
             return self._guarded[name]
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        """Tells people what stopped, if the configuration says how."""
+        if self.settings.alarms is None:
+            raise ConfigurationError("[alarms] process: is missing; name the process that tells people what stopped")
+        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process), self.work_waits.set)
 
     def sources(self) -> list[Source]:
         """Return the mailboxes that mail is taken from."""

@@ -12,12 +12,14 @@ from sample_plugins import offering
 from sample_settings import load
 
 from orchestrator.bootstrap import Application
-from orchestrator.capabilities import Asset, FileLinks, Mailbox, Mailer, OrderRecords, Purchase
+from orchestrator.capabilities import Asset, FileLinks, Mailbox, Mailer, Notifier, OrderRecords, Purchase
 from orchestrator.errors import RunError, Unavailable
 from orchestrator.plugins import Connector, DoubtClass, Settlement
 from orchestrator.plugins.host import PluginHost
+from orchestrator.record.clock import Clock, utc_now
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
+from orchestrator.testing.notices import FakeNotifier
 from orchestrator.testing.orders import FakeOrders
 
 ANNA, STRANGER = "anna.berg@example.com", "stranger@example.com"
@@ -26,6 +28,7 @@ CONFIG = """
 bindings.order_records = "shop"
 bindings.file_links = "files"
 bindings.mailer = "outbox"
+bindings.notifier = "chat"
 
 [store]
 url = "sqlite:///{folder}/record.db"
@@ -40,6 +43,10 @@ files.connector = "fake-files"
 archive.connector = "fake-archive"
 outbox.connector = "fake-mailer"
 support.connector = "fake-mailbox"
+chat.connector = "fake-notifier"
+
+[alarms]
+process = "alarm"
 
 [mailboxes.support]
 connection = "support"
@@ -69,17 +76,19 @@ class Office:
     Args:
         folder: Where record and configuration lie.
         config: The configuration; without one, ``CONFIG``.
+        clock: Tells the time.
     """
 
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG, *, clock: Clock = utc_now) -> None:
         bought = Purchase(order="S-1", product="Linen dress", asset=DRESS, email=ANNA, bought_on=date(2026, 1, 1))
         self.orders = FakeOrders(bought)
         self.files = FakeFiles(DRESS)
         self.archive = Archive(DRESS)
         self.mailer = Untraceable()
         self.mailbox = FakeMailbox()
+        self.notifier = FakeNotifier()
         self.app = Application(
-            load(folder, config.format(folder=folder)), plugins=PluginHost(extra={"fakes": self._plugin()})
+            load(folder, config.format(folder=folder)), plugins=PluginHost(extra={"fakes": self._plugin()}), clock=clock
         )
 
     def serve(self, email: str) -> str:
@@ -115,6 +124,7 @@ class Office:
             _connector("fake-archive", FileLinks, self.archive),
             _connector("fake-mailer", Mailer, self.mailer),
             _connector("fake-mailbox", Mailbox, self.mailbox),
+            _connector("fake-notifier", Notifier, self.notifier),
         )
 
 

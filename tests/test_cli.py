@@ -29,7 +29,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 def test_plugins_are_listed_with_what_they_offer(office: Office, console: Console) -> None:
     rows = {row["name"]: row for row in console("plugins", "--json").json}
-    assert rows["flows"]["offers"] == ["lost-download", "support-inbox"]
+    assert rows["flows"]["offers"] == ["alarm", "lost-download", "support-inbox"]
     assert rows["s3"]["state"] == "loaded"
     assert "flows" in console("plugins").out
 
@@ -56,7 +56,7 @@ def test_the_form_of_a_process_is_shown(office: Office, console: Console) -> Non
 def test_connections_are_listed_with_their_capabilities(office: Office, console: Console) -> None:
     rows = {row["connection"]: row for row in console("connections", "--json").json}
     assert rows["shop"]["provides"] == ["order_records"]
-    assert set(rows) == {"shop", "files", "archive", "outbox", "support"}
+    assert set(rows) == {"shop", "files", "archive", "outbox", "support", "chat"}
     assert "fake-archive" in console("connections").out
 
 

@@ -11,10 +11,11 @@ from typing import ClassVar
 import pytest
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from orchestrator.errors import Unavailable
+from orchestrator.errors import AccessDenied, Unavailable
 from orchestrator.plugins import DoubtClass
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
+from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
@@ -40,10 +41,13 @@ def imap(server: MailServer, address: str, *, folder: str = "INBOX", sent_folder
     )
 
 
-def account(smtp_port: int, incoming: ImapSettings, *, max_size_bytes: int = 1_000_000) -> MailAccount:
+def account(
+    smtp_port: int, incoming: ImapSettings, *, max_size_bytes: int = 1_000_000, notices_to: str | None = None
+) -> MailAccount:
     return MailAccount(
         MailSettings(
             address=f"The Shop <{SHOP}>",
+            notices_to=notices_to,
             smtp=SmtpSettings(host="127.0.0.1", port=smtp_port, security="plain"),
             imap=incoming,
             timeout_seconds=5,
@@ -84,6 +88,46 @@ class TestMailAccountSends(MailerContract):
 
     def test_a_doubt_is_settled_by_a_look_into_the_sent_folder(self, mailer: MailAccount) -> None:
         assert mailer.settlement("send").doubt is DoubtClass.PROBE
+
+
+class Owner:
+    """Reads the notices in their mailbox."""
+
+    def __init__(self, post: ServedPost) -> None:
+        self._post = post
+
+    def told(self) -> list[str]:
+        mails = [mail for mail in self._post.arrived() if mail.to == BOB]
+        return [f"{mail.subject}\n{mail.text}" for mail in mails]
+
+    def drop_next_answer(self) -> None:
+        self._post.lose_next_answer()
+
+
+class TestMailAccountTells(NotifierContract):
+    @pytest.fixture
+    def post(self, server: MailServer) -> Iterator[ServedPost]:
+        with FaultProxy("127.0.0.1", server.smtp_port) as proxy:
+            yield ServedPost(server, proxy)
+
+    @pytest.fixture
+    def notifier(self, server: MailServer, post: ServedPost) -> MailAccount:
+        return account(post.proxy.port, imap(server, SHOP, sent_folder="Sent"), notices_to=BOB)
+
+    @pytest.fixture
+    def readers(self, post: ServedPost) -> Owner:
+        return Owner(post)
+
+    def test_a_doubt_is_settled_by_a_look_into_the_sent_folder(self, notifier: MailAccount) -> None:
+        probe = notifier.settlement("notify").probe
+        assert probe is not None
+        assert probe("f-1", notice=NOTICE) is None
+        notifier.notify(NOTICE, effect_id="f-1")
+        assert probe("f-1", notice=NOTICE)
+
+    def test_without_an_owner_the_remedy_is_named(self, server: MailServer) -> None:
+        with pytest.raises(AccessDenied, match="set notices_to"):
+            account(server.smtp_port, imap(server, SHOP)).notify(NOTICE)
 
 
 class TestMailAccountTakesIn(MailboxContract):

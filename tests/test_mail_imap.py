@@ -222,7 +222,7 @@ def test_without_a_sent_folder_a_person_settles_a_doubt(server: MailServer) -> N
     mailbox = account(server)
     assert mailbox.settlement("send").doubt is DoubtClass.NONE
     with pytest.raises(AccessDenied, match=r"set imap\.sent_folder"):
-        mailbox.find_sent("effect-1", MAIL)
+        mailbox.find_sent("effect-1")
 
 
 def test_with_a_sent_folder_a_doubt_is_settled_by_a_look(server: MailServer) -> None:
@@ -241,11 +241,11 @@ def test_with_a_sent_folder_a_doubt_is_settled_by_a_look(server: MailServer) -> 
 
 def test_a_look_that_fails_is_never_an_absence(server: MailServer) -> None:
     with pytest.raises(AccessDenied):
-        account(server, sent_folder="Nowhere").find_sent("effect-1", MAIL)
+        account(server, sent_folder="Nowhere").find_sent("effect-1")
     with FaultProxy("127.0.0.1", server.imap_port) as proxy:
         proxy.lose_answer(after=b"UID SEARCH", passing=8)
         with pytest.raises(Unavailable):
-            account(server, port=proxy.port, sent_folder="Sent").find_sent("effect-1", MAIL)
+            account(server, port=proxy.port, sent_folder="Sent").find_sent("effect-1")
 
 
 def test_an_unknown_effect_has_no_settlement(server: MailServer) -> None:

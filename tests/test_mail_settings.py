@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.mail import MailAccount, MailSettings, register_connectors
-from orchestrator.capabilities import Mailbox, Mailer
+from orchestrator.capabilities import Mailbox, Mailer, Notifier
 from orchestrator.plugins import Connector, DoubtClass
 
 SMTP = {"host": "smtp.shop.example", "username": "shop", "password": "the-smtp-secret"}
@@ -95,14 +95,15 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         made.smtp.host = "other"  # type: ignore[misc]
 
 
-def test_the_plug_in_offers_one_connector_for_both_ways() -> None:
+def test_the_plug_in_offers_one_connector_for_all_its_ways() -> None:
     offered: list[Connector[Any]] = []
 
     def register(connector: Connector[Any]) -> None:
         offered.append(connector)
 
     register_connectors(register)
-    assert offered == [Connector(name="mail", provides=(Mailer, Mailbox), settings=MailSettings, build=MailAccount)]
+    provides = (Mailer, Mailbox, Notifier)
+    assert offered == [Connector(name="mail", provides=provides, settings=MailSettings, build=MailAccount)]
 
 
 def test_an_account_is_built_without_a_connection() -> None:

@@ -8,7 +8,7 @@ from connectors.mail.imap import ImapMailbox
 from connectors.mail.message import message_id
 from connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
 from connectors.mail.smtp import SmtpMailer
-from orchestrator.capabilities import Mailbox, Mailer, MailPage, OutgoingMail, Receipt
+from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 
@@ -31,6 +31,15 @@ class MailAccount:
         """Send the mail. Filing it in the sent folder is the provider's part: our own copy would prove nothing."""
         return self._mailer.send(mail, effect_id=effect_id)
 
+    def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
+        """Mail the notice to ``notices_to``."""
+        if not self._settings.notices_to:
+            raise AccessDenied("nobody is named whom notices go to: set notices_to")
+        text = "\n".join([notice.title, "", *notice.lines]).rstrip() + "\n"
+        subject = f"[{notice.severity}] {notice.title}"
+        mail = OutgoingMail(to=self._settings.notices_to, subject=subject, text=text)
+        return self._mailer.send(mail, effect_id=effect_id)
+
     def position(self) -> str:
         """Find where new mail begins."""
         return self._incoming().position()
@@ -46,7 +55,7 @@ class MailAccount:
 
     def settlement(self, operation: str) -> Settlement:
         """Settle a doubt about a sent mail by a look into the provider's sent folder, if it has one."""
-        if operation != "send":
+        if operation not in ("send", "notify"):
             raise LookupError(f"a mail account has no effect {operation!r}")
         timeout = timedelta(seconds=self._settings.timeout_seconds)
         if self._settings.imap is None or self._settings.imap.sent_folder is None:
@@ -54,7 +63,7 @@ class MailAccount:
         settle = timedelta(seconds=self._settings.settle_seconds)
         return Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self.find_sent)
 
-    def find_sent(self, effect_id: str, mail: OutgoingMail) -> Receipt | None:  # noqa: ARG002 -- the id alone tells
+    def find_sent(self, effect_id: str, **_arguments: object) -> Receipt | None:
         """Look whether the mail was sent.
 
         Raises:
@@ -76,4 +85,5 @@ class MailAccount:
 @hookimpl
 def register_connectors(register: RegisterConnector) -> None:
     """Offer the connector ``mail``."""
-    register(Connector(name="mail", provides=(Mailer, Mailbox), settings=MailSettings, build=MailAccount))
+    provides = (Mailer, Mailbox, Notifier)
+    register(Connector(name="mail", provides=provides, settings=MailSettings, build=MailAccount))

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, field_validator, model_validator
 
+from orchestrator.capabilities import EmailAddress
+
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}
 _STARTS_PLAIN = {25: 465, 587: 465, 143: 993}
@@ -114,6 +116,8 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     """What stands in From, for example ``support@shop.example`` or ``Our Shop <support@shop.example>``."""
     smtp: SmtpSettings
     imap: ImapSettings | None = None
+    notices_to: EmailAddress | None = None
+    """Who is told what stopped, if this account answers ``notifier``."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """Total time for one operation, from the connection to the last answer."""
     max_size_bytes: int = Field(default=25 * 1024 * 1024, ge=1024)

@@ -16,6 +16,7 @@ from orchestrator.settings import DESK, MailboxSettings, Problem, ScheduleSettin
 from orchestrator.spelling import suggestion
 
 _NAMES = {capability: name for name, capability in CAPABILITIES.items()}
+_A_NOTICE = {"title": "1 run stopped", "lines": ["run r-1 failed"], "severity": "alarm"}
 _BOUND_CAPABILITIES = sorted(CAPABILITIES.keys() - HOST_CAPABILITIES)
 
 
@@ -41,6 +42,7 @@ class Compatibility:
             *self._section_problems(processes),
             *self._need_problems(processes),
             *self._mailbox_problems(processes),
+            *self._alarm_problems(processes),
             *self.webhook_problems(processes),
         ]
 
@@ -136,6 +138,19 @@ class Compatibility:
             what = f'the input of process "{process}" is no mail'
             return Problem(where, what, "name a process whose input has the field delivery, and demands no other")
         return None
+
+    def _alarm_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
+        if self._settings.alarms is None:
+            return
+        where, process = self._settings.where("alarms", "process"), self._settings.alarms.process
+        if problem := self._startable_problem(where, process, processes):
+            yield problem
+            return
+        try:
+            processes[process].definition.request.model_validate(_A_NOTICE)
+        except ValidationError:
+            what = f'the input of process "{process}" is no notice'
+            yield Problem(where, what, "name a process whose input has the fields title, lines and severity alone")
 
     def _startable_problem(self, where: str, process: str, processes: Mapping[str, OfferedProcess]) -> Problem | None:
         if process not in processes:

@@ -6,6 +6,7 @@ from orchestrator.capabilities.contacts import Contacts
 from orchestrator.capabilities.desk import Cases, CaseTicket, Inbox, IncomingMail, Work
 from orchestrator.capabilities.files import Asset, FileLinks, Link
 from orchestrator.capabilities.mail import Mailbox, Mailer, MailPage, OutgoingMail, RawMail
+from orchestrator.capabilities.notices import Notice, Notifier
 from orchestrator.capabilities.orders import OrderRecords, Purchase, meant_by
 from orchestrator.capabilities.people import Decision, Option, People, Question
 from orchestrator.capabilities.values import (
@@ -29,6 +30,7 @@ CAPABILITIES: dict[str, type] = {
     "mailer": Mailer,
     "mailbox": Mailbox,
     "contacts": Contacts,
+    "notifier": Notifier,
     "people": People,
     "inbox": Inbox,
     "cases": Cases,
@@ -57,6 +59,8 @@ __all__ = [
     "MailPage",
     "Mailbox",
     "Mailer",
+    "Notice",
+    "Notifier",
     "Operation",
     "Option",
     "OrderRecords",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.settings.loading import load_settings
 from orchestrator.settings.model import (
     DESK,
+    AlarmSettings,
     LimitSettings,
     MailboxSettings,
     PluginSettings,
@@ -20,6 +21,7 @@ from orchestrator.settings.webhooks import Constant, GatewaySettings, WebhookSet
 
 __all__ = [
     "DESK",
+    "AlarmSettings",
     "Constant",
     "GatewaySettings",
     "LimitSettings",

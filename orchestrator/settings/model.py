@@ -139,6 +139,14 @@ class LimitSettings(Section):
     """So many calls may follow each other at once, after a pause."""
 
 
+class AlarmSettings(Section):
+    """Which process tells people what stopped, and how often at most."""
+
+    process: str
+    every_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60
+    """What stops meanwhile is told together."""
+
+
 class PluginSettings(Section):
     """Which plug-ins are not loaded."""
 
@@ -162,6 +170,7 @@ class Settings(BaseSettings):
     mailboxes: dict[MailboxName, MailboxSettings] = Field(default_factory=dict)
     webhooks: dict[WebhookName, WebhookSettings] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
+    alarms: AlarmSettings | None = None
     plugins: PluginSettings = PluginSettings()
 
     _origins: Origins = PrivateAttr(default_factory=Origins)

@@ -15,6 +15,7 @@ from orchestrator.bootstrap import Application, use
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_answers
 from orchestrator.prefect_lane.worker import WarmWorker
+from orchestrator.worker.alarms import tell_people
 from orchestrator.worker.mail import take_mail
 from orchestrator.worker.showing import mirror
 from orchestrator.worker.sweep import Sweep
@@ -43,6 +44,8 @@ def work(app: Application) -> None:
         )
         for source in app.sources()
     ]
+    if alarms := app.settings.alarms:
+        threads.append(Thread(target=tell_people, args=(app, alarms.every_seconds, stop), name="alarms"))
     for thread in threads:
         thread.start()
     try:

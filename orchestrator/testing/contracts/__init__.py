@@ -5,5 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{capability}" for capability in ("contacts", "desk", "files", "mail", "mailbox", "orders"))
+    *(
+        f"{__name__}.{capability}"
+        for capability in ("contacts", "desk", "files", "mail", "mailbox", "notices", "orders")
+    )
 )

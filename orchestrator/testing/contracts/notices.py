@@ -1,0 +1,73 @@
+"""What every connector that tells people something must do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pytest
+
+from orchestrator.capabilities import Notice, Notifier
+from orchestrator.errors import Unavailable
+from orchestrator.plugins import Connection, DoubtClass, Settlement
+
+NOTICE = Notice(
+    title="2 runs wait for a person", lines=("r-1: <who> bought & what?", "r-2: größer"), severity="warning"
+)
+
+
+class NoticeConnection(Notifier, Connection, Protocol):
+    """The connection under test."""
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare how a doubt is settled."""
+        ...
+
+
+class Readers(Protocol):
+    """What the tests see of the people who are told, past the connection."""
+
+    def told(self) -> Sequence[str]:
+        """Return everything that they can read, one text a notice."""
+
+    def drop_next_answer(self) -> None:
+        """Let the next call act, and then lose its connection."""
+
+
+class NotifierContract:
+    """Give the fixtures ``notifier`` and ``readers``."""
+
+    @pytest.fixture
+    def notifier(self) -> NoticeConnection:
+        """The connection under test."""
+        raise NotImplementedError("give the fixture notifier: the connection under test")
+
+    @pytest.fixture
+    def readers(self) -> Readers:
+        """The people behind it."""
+        raise NotImplementedError("give the fixture readers: what the people behind the connection can read")
+
+    def test_a_notice_is_read_word_for_word(self, notifier: NoticeConnection, readers: Readers) -> None:
+        assert notifier.notify(NOTICE, effect_id="f-1").reference
+        (text,) = readers.told()
+        assert all(words in text for words in (NOTICE.title, *NOTICE.lines))
+
+    def test_two_notices_alike_are_read_twice(self, notifier: NoticeConnection, readers: Readers) -> None:
+        for effect_id in ("f-1", "f-2"):
+            notifier.notify(NOTICE, effect_id=effect_id)
+        assert len(readers.told()) == len(("f-1", "f-2"))
+
+    def test_a_notice_whose_answer_was_lost_is_never_lost(self, notifier: NoticeConnection, readers: Readers) -> None:
+        readers.drop_next_answer()
+        with pytest.raises(Unavailable) as caught:
+            notifier.notify(NOTICE, effect_id="f-1")
+        assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
+        if notifier.settlement("notify").doubt in (DoubtClass.NATURAL, DoubtClass.NATIVE_KEY):
+            notifier.notify(NOTICE, effect_id="f-1")
+        assert readers.told()
+
+    def test_a_check_says_in_one_line_what_it_saw_and_tells_nobody(
+        self, notifier: NoticeConnection, readers: Readers
+    ) -> None:
+        assert len(notifier.check().splitlines()) == 1
+        assert not readers.told()

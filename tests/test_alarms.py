@@ -1,0 +1,117 @@
+"""People learn what stopped, once, and without personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hand_clock import HandClock
+from sample_office import ANNA, CONFIG, STRANGER, Office
+from sample_settings import load
+
+from orchestrator.bindings.guard import ConnectionState
+from orchestrator.bootstrap import Application
+from orchestrator.capabilities import Notice
+from orchestrator.desk.alarms import MOST
+from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
+from orchestrator.kernel.runs import RunState
+
+DENIED = AccessDenied("the password is wrong: write the right one")
+
+
+@pytest.fixture
+def office(tmp_path: Path, clock: HandClock) -> Iterator[Office]:
+    office = Office(tmp_path, clock=clock)
+    office.app.alarms.tell()
+    clock.advance(seconds=1)
+    yield office
+    office.app.record.store.close()
+
+
+def tell(office: Office, clock: HandClock) -> list[Notice]:
+    """Let a minute pass and the alarm, if there is one, be executed; return what is new."""
+    clock.advance(seconds=60)
+    known = len(office.notifier.told)
+    if run_id := office.app.alarms.tell():
+        office.app.kernel.execute(office.app.definition("alarm"), run_id)
+    return office.notifier.told[known:]
+
+
+def test_a_run_that_waits_for_a_person_is_told_once(office: Office, clock: HandClock) -> None:
+    run_id, _ = office.ask()
+    (notice,) = tell(office, clock)
+    assert (notice.title, notice.severity) == ("1 run stopped", "warning")
+    assert run_id in notice.lines[0]
+    assert "orchestrator decisions show" in notice.lines[0]
+    assert STRANGER not in str(notice.model_dump())
+    assert tell(office, clock) == []
+
+
+def test_a_refused_credential_is_told_as_one_alarm_however_many_runs_wait_for_it(
+    office: Office, clock: HandClock
+) -> None:
+    for _ in range(3):
+        office.orders.fail_next(DENIED)
+    for _ in range(3):
+        office.serve(ANNA)
+    (notice,) = tell(office, clock)
+    assert (notice.title, notice.severity, len(notice.lines)) == ("Connections: shop", "alarm", 1)
+    assert str(DENIED) in notice.lines[0]
+    office.app.health.report("shop", ConnectionState.WORKING, "")
+    (notice,) = tell(office, clock)
+    assert (notice.title, notice.severity) == ("Connections: shop", "info")
+
+
+def test_what_stops_together_is_told_together_and_what_does_not_fit_follows(office: Office, clock: HandClock) -> None:
+    runs = [office.ask()[0] for _ in range(3)]
+    (notice,) = tell(office, clock)
+    assert notice.title == "3 runs stopped"
+    assert all(run_id in " ".join(notice.lines) for run_id in runs)
+    assert len(notice.lines) < MOST
+
+
+def test_nothing_is_told_of_what_happened_before_the_first_start(tmp_path: Path, clock: HandClock) -> None:
+    office = Office(tmp_path, clock=clock)
+    office.ask()
+    assert [tell(office, clock) for _ in range(2)] == [[], []]
+    office.app.record.store.close()
+
+
+def test_an_alarm_that_cannot_be_told_raises_no_alarm(office: Office, clock: HandClock) -> None:
+    office.ask()
+    office.notifier.fail_next(Rejected("too long"))
+    clock.advance(seconds=60)
+    run_id = office.app.alarms.tell()
+    assert run_id is not None
+    with pytest.raises(Exception, match="too long"):
+        office.app.kernel.execute(office.app.definition("alarm"), run_id)
+    assert [run.process for run in office.app.runs.listed(state=RunState.FAILED, limit=9)] == ["alarm"]
+    assert tell(office, clock) == []
+
+
+def test_telling_again_after_a_long_calm_finds_what_is_new(office: Office, clock: HandClock) -> None:
+    for _ in range(3):
+        assert tell(office, clock) == []
+        clock.advance(hours=5)
+    office.ask()
+    assert len(tell(office, clock)) == 1
+
+
+def test_without_a_process_the_remedy_is_named(tmp_path: Path) -> None:
+    app = Application(load(tmp_path, ""))
+    with pytest.raises(ConfigurationError, match=r"\[alarms\] process"):
+        _ = app.alarms
+
+
+@pytest.mark.parametrize(
+    ("process", "remedy"),
+    [
+        ("alarms", 'there is no process "alarms"; did you mean "alarm"?'),
+        ("lost-download", 'the input of process "lost-download" is no notice; name a process whose input has the fie'),
+    ],
+)
+def test_a_process_that_cannot_tell_is_found_by_the_check(tmp_path: Path, process: str, remedy: str) -> None:
+    office = Office(tmp_path, CONFIG.replace('process = "alarm"', f'process = "{process}"'))
+    problems = office.app.connections.compatibility(office.app.plugins.processes())
+    assert [str(problem).partition("[alarms] process: ")[2][: len(remedy)] for problem in problems] == [remedy]
