@@ -25,7 +25,7 @@ for _name, _function, _help in (
     ("check", "overview:check", "Does everything fit together, and does every connection work?"),
     ("plugins", "overview:plugins", "List the plug-ins, and what is wrong with broken ones."),
     ("processes", "overview:processes", "List the processes, or show the form of one."),
-    ("connections", "overview:connections", "List the connections."),
+    ("connections", "connections:connections", "List the connections; grant one access to its system."),
     ("run", "running:run", "Execute a process now."),
     ("worker", "running:worker", "Take mail in and execute runs, until stopped."),
     ("gateway", "gateway:gateway", "Take webhooks in, until stopped."),

@@ -1,12 +1,10 @@
-"""``orchestrator plugins``, ``processes``, ``connections`` and ``check``: what there is, and does it work."""
+"""``orchestrator plugins``, ``processes`` and ``check``: what there is, and does it work."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from orchestrator.bindings import check_connections
-from orchestrator.bindings.guard import ConnectionState
-from orchestrator.bindings.health import Ailing
 from orchestrator.bootstrap import Application, application
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError
@@ -45,19 +43,6 @@ def processes(process: str | None = None, *, json: Json = False) -> None:
     for name, field in form["properties"].items():
         needed = "" if name in form.get("required", ()) else " (optional)"
         say(f"  --{name.replace('_', '-')}{needed}\n      {field.get('description', field.get('title', ''))}")
-
-
-def connections(*, json: Json = False) -> None:
-    """List the connections: which connector, which capabilities, and how the last calls went.
-
-    Args:
-        json: Print JSON.
-    """
-    app = application()
-    ailing = {each.connection: each for each in app.health.ailing()}
-    rows = [{**_connection(app, name), **_state(ailing.get(name))} for name in app.connections]
-    columns = ("connection", "connector", "provides", "version", "state", "since", "reason")
-    show(rows, columns, as_json=json, empty="No connections.")
 
 
 def check(*, json: Json = False) -> int:
@@ -111,19 +96,3 @@ def _answer(app: Application, process: str, capability: str) -> str:
         return app.connections.connection_for(process, capability)
     except ConfigurationError:
         return "nothing (see: orchestrator check)"
-
-
-def _connection(app: Application, name: str) -> dict[str, Any]:
-    connector = app.connections.connector_of(name)
-    return {
-        "connection": name,
-        "connector": connector.name,
-        "provides": [capability_name(kind) for kind in connector.provides],
-        "version": app.connections.version_of(name),
-    }
-
-
-def _state(ailing: Ailing | None) -> dict[str, Any]:
-    if ailing is None:
-        return {"state": ConnectionState.WORKING, "since": None, "reason": ""}
-    return {"state": ailing.state, "since": ailing.since, "reason": ailing.reason}

@@ -1,0 +1,76 @@
+"""``orchestrator connections``: list them, and let a person grant access."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from datetime import timedelta
+from typing import Any
+
+from cyclopts import App
+
+from orchestrator.bindings.guard import ConnectionState
+from orchestrator.bindings.health import Ailing
+from orchestrator.bootstrap import Application, application
+from orchestrator.cli.output import Json, say, show
+from orchestrator.errors import ConfigurationError
+from orchestrator.kernel.kernel import capability_name
+from orchestrator.plugins.authorization import Authorizable
+
+connections = App(name="connections", help="List the connections; grant one access to its system.")
+
+
+@connections.default
+def listed(*, json: Json = False) -> None:
+    """List the connections: which connector, which capabilities, and how the last calls went.
+
+    Args:
+        json: Print JSON.
+    """
+    app = application()
+    ailing = {each.connection: each for each in app.health.ailing()}
+    rows = [{**_row(app, name), **_state(ailing.get(name))} for name in app.connections]
+    columns = ("connection", "connector", "provides", "version", "state", "since", "reason")
+    show(rows, columns, as_json=json, empty="No connections.")
+
+
+@connections.command
+def authorize(name: str, *, port: int = 0, minutes: float = 10) -> None:
+    """Grant a connection access in a browser, and store its token.
+
+    Prints an address to open in any browser, and waits for the answer on this machine. If the browser runs on another
+    machine, either forward the port first (ssh -L PORT:127.0.0.1:PORT this-machine), or let the browser fail to open
+    its last address and call that address here (curl 'ADDRESS').
+
+    Args:
+        name: The connection.
+        port: Wait on this port of 127.0.0.1; 0 for any that is free.
+        minutes: Wait so long for the answer.
+    """
+    from orchestrator.cli.loopback import Loopback
+
+    connection = application().connections.get(name)
+    if not isinstance(connection, Authorizable):
+        raise ConfigurationError(f'connection "{name}" has no access to grant: its credential stands in its settings')
+    with Loopback(secrets.token_urlsafe(32), port=port) as loopback:
+        url = connection.authorization_url(loopback.redirect_uri, loopback.state)
+        say(f"Open this address in a browser, and grant access:\n\n{url}\n\nWaiting on {loopback.redirect_uri} ...")
+        sys.stdout.flush()
+        code = loopback.wait(timedelta(minutes=minutes))
+    say(connection.redeem(code, loopback.redirect_uri))
+
+
+def _row(app: Application, name: str) -> dict[str, Any]:
+    connector = app.connections.connector_of(name)
+    return {
+        "connection": name,
+        "connector": connector.name,
+        "provides": [capability_name(kind) for kind in connector.provides],
+        "version": app.connections.version_of(name),
+    }
+
+
+def _state(ailing: Ailing | None) -> dict[str, Any]:
+    if ailing is None:
+        return {"state": ConnectionState.WORKING, "since": None, "reason": ""}
+    return {"state": ailing.state, "since": ailing.since, "reason": ailing.reason}
