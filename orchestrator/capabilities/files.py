@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -40,6 +40,9 @@ class Link(Value):
     asset: Asset
     url: Private[str]
     expires_at: datetime
+    kind: Literal["signed", "temporary", "shared"] = "signed"
+    """``signed`` by us, for this customer; ``temporary``, issued by the system for a time that it sets itself;
+    ``shared``, the same for everybody."""
 
 
 class FileLinks(Protocol):
