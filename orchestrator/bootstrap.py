@@ -34,6 +34,7 @@ from orchestrator.record.clock import Clock, utc_now
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.trail import Actor
 from orchestrator.settings import Settings, load_settings
+from orchestrator.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from orchestrator.process import ProcessFlow
@@ -51,8 +52,6 @@ class Application:
     def __init__(self, settings: Settings, *, plugins: PluginHost | None = None, clock: Clock = utc_now) -> None:
         self.settings = settings
         self.plugins = plugins or PluginHost(disabled=settings.plugins.disabled)
-        self.work_waits = Event()
-        """Set when a run waits for a worker."""
         self.ended = Event()
         """Set when a run has come to an end, or stopped."""
         self._clock = clock
@@ -63,6 +62,11 @@ class Application:
     def record(self) -> Record:
         """Where everything is written down."""
         return open_record(self.settings.store.url, self.settings.store.key_file, self._clock)
+
+    @property
+    def work_waits(self) -> Wakeup:
+        """Wakes workers in every process on the same database. Whatever makes a run ready does so by itself."""
+        return self.record.store.wakeup
 
     @cached_property
     def runs(self) -> Runs:
@@ -101,17 +105,17 @@ class Application:
     @cached_property
     def cases(self) -> CaseDesk:
         """Customers' cases."""
-        return CaseDesk(self.record, self.runs, self._definitions, self.work_waits.set)
+        return CaseDesk(self.record, self.runs, self._definitions)
 
     @cached_property
     def intake(self) -> MailIntake:
         """Takes mail in."""
-        return MailIntake(self.record, self.runs, self.work_waits.set)
+        return MailIntake(self.record, self.runs)
 
     @cached_property
     def health(self) -> ConnectionHealth:
         """What state each connection is in."""
-        return ConnectionHealth(self.record, self.runs, self.work_waits.set)
+        return ConnectionHealth(self.record, self.runs)
 
     def guarded(self, name: str) -> Guarded:
         """Return a connection behind its guard, of which there is one in this program."""
@@ -127,7 +131,7 @@ class Application:
         """Tells people what stopped, if the configuration says how."""
         if self.settings.alarms is None:
             raise ConfigurationError("[alarms] process: is missing; name the process that tells people what stopped")
-        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process), self.work_waits.set)
+        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process))
 
     def sources(self) -> list[Source]:
         """Return the mailboxes that mail is taken from."""

@@ -31,7 +31,6 @@ from orchestrator.kernel.settling import settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.record import Record, open_record
-from orchestrator.record.store import _writer_lock
 from orchestrator.record.verify import verify
 
 SEND_LINK = process(send_link)
@@ -209,7 +208,6 @@ class Driver:
     def _be_a_worker(self, case: Case, boundary: Boundary) -> None:
         code = 1
         try:
-            self._record.store._one_writer = _writer_lock(self._record.store._engine.url)  # a lock outlives no fork
             system = DurableSystem(self._memory, case.doubt, boundary)
             bench = Bench(
                 watched(self._record, boundary), system, owner=str(os.getpid()), ledger=VARIANTS[case.variant]

@@ -62,10 +62,9 @@ class Office:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.runs = Runs(record)
-        self.wakes: list[str] = []
         self.inbox = InboxDesk(record)
         self.people = PeopleDesk(record)
-        self.cases = CaseDesk(record, self.runs, lambda: {"serve": SERVE}, lambda: self.wakes.append("now"))
+        self.cases = CaseDesk(record, self.runs, lambda: {"serve": SERVE})
         self.mailbox = FakeMailbox()
 
     def open(self, definition: ProcessDefinition, request: Value) -> str:
@@ -108,7 +107,7 @@ class RealDesk(Office):
         mailbox = FakeMailbox(since=at)
         mailbox.deliver(raw)
         source = Source(name=f"{sender} {at}", mailbox=mailbox, process=TRIAGE, from_beginning=True)
-        MailIntake(self.record, self.runs, lambda: None).take_in(source)
+        MailIntake(self.record, self.runs).take_in(source)
         return next(found.delivery for found in self.inbox.listed(limit=100) if found.source == source.name)
 
     def effect(self, number: int) -> str:

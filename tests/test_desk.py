@@ -140,7 +140,7 @@ def kept(office: Office) -> str:
     """A mail on a person's desk."""
     office.mailbox.deliver(b"From: ann@example.com\r\nSubject: Hello\r\n\r\nHow are you?\r\n")
     source = Source(name="support", mailbox=office.mailbox, process=TRIAGE, from_beginning=True)
-    MailIntake(office.record, office.runs, lambda: None).take_in(source)
+    MailIntake(office.record, office.runs).take_in(source)
     (run_id,) = office.runs.due(limit=10)
     office.execute(TRIAGE, run_id)
     (found,) = office.inbox.listed(limit=10)
@@ -211,7 +211,7 @@ def test_a_case_whose_opening_run_failed_is_one_for_a_person(record: Record, clo
     assert desk.cases.open_or_join(ANN, delivery=second, effect_id=desk.effect(2)).state == "with-person"
 
 
-def test_a_started_run_serves_its_case_and_wakes_a_worker(record: Record) -> None:
+def test_a_started_run_serves_its_case(record: Record) -> None:
     desk = RealDesk(record)
     case = desk.cases.open_or_join(ANN, delivery=desk.deliver(ANN, NOON), effect_id=desk.effect(1))
     started = desk.cases.start(desk.work, case_id=case.case_id, effect_id=desk.effect(2))
@@ -219,7 +219,6 @@ def test_a_started_run_serves_its_case_and_wakes_a_worker(record: Record) -> Non
     assert (run.process, run.case_id, run.state) == ("serve", case.case_id, RunState.READY)
     (opened,) = desk.chain(run.run_id)
     assert opened.actor == Actor(name=f"run:{run.parent_run_id}", auth="process")
-    assert desk.wakes == ["now"]
 
 
 def test_a_process_that_is_not_there_cannot_be_started(record: Record) -> None:

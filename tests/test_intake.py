@@ -66,12 +66,11 @@ class Post:
     def __init__(self, record: Record, mailbox: FakeMailbox, *, from_beginning: bool = True) -> None:
         self.record = record
         self.mailbox = mailbox
-        self.wakes = 0
         self.source = Source(name="support", mailbox=mailbox, process=TRIAGE, from_beginning=from_beginning)
 
     def take_in(self, record: Record | None = None) -> int:
         written = record or self.record
-        return MailIntake(written, Runs(written), self._wake).take_in(self.source)
+        return MailIntake(written, Runs(written)).take_in(self.source)
 
     def stored(self) -> list[bytes]:
         """Return what lies in the inbox, byte for byte, in the order of arrival."""
@@ -82,9 +81,6 @@ class Post:
     def cursor(self) -> Any:
         with self.record.store.read() as tx:
             return tx.execute(select(intake_cursor)).one_or_none()
-
-    def _wake(self) -> None:
-        self.wakes += 1
 
 
 @pytest.fixture
@@ -111,7 +107,6 @@ def test_a_new_mail_is_stored_with_its_run_and_its_event(post: Post, record: Rec
     assert accepted.actor == Actor(name="mail:support", auth="unproven")
     assert accepted.data == {"delivery": found.delivery, "source_key": key, "size": len(letter(1))}
     assert (opened.kind, opened.data["request"]) == ("run.opened", {"delivery": found.delivery})
-    assert post.wakes == 1
 
 
 def test_nothing_is_taken_in_twice(post: Post) -> None:
@@ -150,7 +145,6 @@ def test_looking_into_an_unchanged_mailbox_writes_nothing(post: Post, clock: Han
     clock.advance(minutes=5)
     assert post.take_in() == 0
     assert post.cursor() == before
-    assert post.wakes == 1
 
 
 class Crash(Exception):
@@ -212,8 +206,8 @@ def test_a_mailbox_that_fails_between_pages_is_read_on_later(post: Post) -> None
             return post.mailbox.new_mail(cursor, limit=limit)
 
     with pytest.raises(Unavailable):
-        MailIntake(post.record, Runs(post.record), post._wake).take_in(replace(post.source, mailbox=FailsOnce()))
-    assert (len(post.stored()), post.wakes) == (PAGE, 1)
+        MailIntake(post.record, Runs(post.record)).take_in(replace(post.source, mailbox=FailsOnce()))
+    assert len(post.stored()) == PAGE
     assert post.take_in() == 3
 
 

@@ -132,7 +132,7 @@ def test_what_is_no_input_is_a_dead_letter(record: Record, body: bytes, process:
 
 @contextmanager
 def writing(accept: Callable[[Sequence[Arrival]], list[Accepted]], *, group: int = 64) -> Iterator[Writer]:
-    writer = Writer(accept, lambda: None, group=group)
+    writer = Writer(accept, group=group)
     writer.start()
     yield writer
     writer.stop()

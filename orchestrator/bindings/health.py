@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,13 +31,11 @@ class ConnectionHealth:
     Args:
         record: Where they are written down.
         runs: Finds the runs that wait for a connection.
-        wake: Called when runs wait for a worker.
     """
 
-    def __init__(self, record: Record, runs: Runs, wake: Callable[[], None]) -> None:
+    def __init__(self, record: Record, runs: Runs) -> None:
         self._record = record
         self._runs = runs
-        self._wake = wake
 
     def reporter(self, connection: str) -> Report:
         """Return what a guard tells about one connection."""
@@ -75,6 +72,5 @@ class ConnectionHealth:
                 tx.execute(update(connection_state).where(mine).values(row))
             changed = Draft(kind=f"connection.{state}", context=Context(connection=connection), data={"reason": reason})
             self._record.trail.append_alone(tx, f"connection:{connection}", changed, now)
-            woken = state is ConnectionState.WORKING and self._runs.wake_waiting_for(tx, connection)
-        if woken:
-            self._wake()
+            if state is ConnectionState.WORKING:
+                self._runs.wake_waiting_for(tx, connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 
@@ -34,14 +34,12 @@ class Alarms:
         record: Where the trail is.
         runs: Opens the runs.
         process: What is started; its input has the fields of a notice.
-        wake: Called when a run waits for a worker.
     """
 
-    def __init__(self, record: Record, runs: Runs, process: ProcessDefinition, wake: Callable[[], None]) -> None:
+    def __init__(self, record: Record, runs: Runs, process: ProcessDefinition) -> None:
         self._record = record
         self._runs = runs
         self._process = process
-        self._wake = wake
 
     def tell(self) -> str | None:
         """Start the process if there are news; the place in the trail moves in the same transaction.
@@ -62,8 +60,6 @@ class Alarms:
             if news or moment(since) < until - IDLE:
                 place = news[-1].at if len(news) == MOST else stamp(until)
                 tx.execute(update(intake_cursor).where(intake_cursor.c.source == SOURCE).values(_at(place)))
-        if run_id is not None:
-            self._wake()
         return run_id
 
     def _place(self, tx: Connection) -> str | None:

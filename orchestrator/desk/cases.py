@@ -28,7 +28,6 @@ class CaseDesk:
         record: Where it is written down.
         runs: Opens runs.
         processes: Finds processes by name.
-        wake: Called when a run waits for a worker.
     """
 
     def __init__(
@@ -36,12 +35,10 @@ class CaseDesk:
         record: Record,
         runs: Runs,
         processes: Callable[[], Mapping[str, ProcessDefinition]],
-        wake: Callable[[], None],
     ) -> None:
         self._record = record
         self._runs = runs
         self._processes = processes
-        self._wake = wake
 
     def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
         """Opening the same case and starting the same run again changes nothing."""
@@ -87,7 +84,6 @@ class CaseDesk:
                     parent_run_id=parent,
                 ),
             )
-        self._wake()
         return Receipt(reference=run_id)
 
     def _received_at(self, tx: Connection, delivery: str) -> str:

@@ -45,7 +45,7 @@ class Gateway:
         if problems := app.connections.webhook_problems(app.plugins.processes()):
             raise configuration_error(problems)
         self._record: Record = app.record
-        self._writer = Writer(Acceptance(app.record, app.runs).accept, app.work_waits.set)
+        self._writer = Writer(Acceptance(app.record, app.runs).accept)
         self._refusals = Refusals(app.record, f"gateway:{secrets.token_hex(8)}")
         hooks = app.settings.webhooks.items()
         self.ingress = Ingress(

@@ -69,9 +69,7 @@ class Letters:
         """
         with self._record.store.write() as tx:
             row = _dead_letter(tx, delivery)
-            run_id = self._open(tx, row, actor, kind="delivery.resumed")
-        self._app.work_waits.set()
-        return run_id
+            return self._open(tx, row, actor, kind="delivery.resumed")
 
     def discard(self, delivery: str, actor: Actor) -> None:
         """Throw a dead letter away; it stays where it is, but nobody waits for it any more.
@@ -99,9 +97,7 @@ class Letters:
             failed = row is not None and row.run_id and self._app.runs.get(tx, row.run_id).state is RunState.FAILED
             if not failed:
                 raise NotRecorded(f"delivery {delivery} has no run that failed; see: orchestrator inbox, runs")
-            run_id = self._open(tx, row, actor, kind="delivery.rerun")
-        self._app.work_waits.set()
-        return run_id
+            return self._open(tx, row, actor, kind="delivery.rerun")
 
     def _open(self, tx: Connection, row: Any, actor: Actor, *, kind: str) -> str:
         payload, run_id = self._payload(tx, row), new_run_id()

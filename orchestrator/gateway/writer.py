@@ -23,19 +23,16 @@ class Writer:
 
     Args:
         accept: Stores a group in one transaction.
-        wake: Called when runs wait for a worker.
         group: At most so many arrivals share a transaction.
     """
 
     def __init__(
         self,
         accept: Callable[[Sequence[Arrival]], list[Accepted]],
-        wake: Callable[[], None],
         *,
         group: int = GROUP,
     ) -> None:
         self._accept = accept
-        self._wake = wake
         self._group = group
         self._waiting: Queue[tuple[Arrival, Future[Accepted]] | None] = Queue()
         self._thread = Thread(target=self._run, name="accept", daemon=True)
@@ -81,7 +78,6 @@ class Writer:
         except Exception as exc:  # noqa: BLE001 - the writer outlives whatever the store does
             self._fail(group, exc)
             return
-        self._wake()
         for (_, future), answer in zip(group, answers, strict=True):
             future.set_result(answer)
 
@@ -93,5 +89,4 @@ class Writer:
             except Exception as again:  # noqa: BLE001
                 future.set_exception(again)
             else:
-                self._wake()
                 future.set_result(answer)

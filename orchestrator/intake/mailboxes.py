@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -57,13 +56,11 @@ class MailIntake:
     Args:
         record: Where it is stored.
         runs: Opens the runs that deal with it.
-        wake: Called when runs wait for a worker.
     """
 
-    def __init__(self, record: Record, runs: Runs, wake: Callable[[], None]) -> None:
+    def __init__(self, record: Record, runs: Runs) -> None:
         self._record = record
         self._runs = runs
-        self._wake = wake
 
     def take_in(self, source: Source) -> int:
         """Take in what is new in a mailbox.
@@ -108,8 +105,6 @@ class MailIntake:
             recent = [mail for mail in page.mails if stamp(mail.received_at) >= since]
             new = [mail for mail in recent if self._store(tx, source, mail)]
             self._move_cursor(tx, source, page.cursor, since)
-        if new:
-            self._wake()
         return len(new)
 
     def _place(self, source: Source, cursor: str, since: str) -> dict[str, str]:

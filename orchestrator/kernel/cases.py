@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.sql import insert_if_new
@@ -16,6 +16,10 @@ from orchestrator.record.vault import Vault
 
 QUIET = timedelta(days=14)
 """A case that was answered so long ago is closed by the next message, which opens a new one."""
+
+_IS_OPEN = customer_case.c.closed_at.is_(None)
+_OPEN_CASE = select(customer_case).where(customer_case.c.lookup == bindparam("key"), _IS_OPEN)
+_ANSWERED = update(customer_case).where(customer_case.c.case_id == bindparam("case"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +55,14 @@ def open_or_join(tx: Connection, vault: Vault, key: str, *, opened_by: str, now:
             "opened_at": stamp(now),
             "opened_by": opened_by,
         }
-        insert_if_new(tx, customer_case, new, unique=["lookup"], where=customer_case.c.closed_at.is_(None))
+        insert_if_new(tx, customer_case, new, unique=["lookup"], where=_IS_OPEN)
         row = _open_case(tx, lookup)
     return _case(row)
 
 
 def mark_answered(tx: Connection, case_id: str, now: datetime) -> None:
     """Note that the case has its answer."""
-    tx.execute(update(customer_case).where(customer_case.c.case_id == case_id).values(answered_at=stamp(now)))
+    tx.execute(_ANSWERED, {"case": case_id, "answered_at": stamp(now)})
 
 
 def subject_of(tx: Connection, case_id: str) -> str:
@@ -68,8 +72,7 @@ def subject_of(tx: Connection, case_id: str) -> str:
 
 
 def _open_case(tx: Connection, lookup: str) -> Row[Any] | None:
-    chosen = select(customer_case).where(customer_case.c.lookup == lookup, customer_case.c.closed_at.is_(None))
-    return tx.execute(chosen).one_or_none()
+    return tx.execute(_OPEN_CASE, {"key": lookup}).one_or_none()
 
 
 def _case(row: Any) -> Case:

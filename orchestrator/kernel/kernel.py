@@ -36,6 +36,7 @@ from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Sealer
+from orchestrator.wakeup import wake_on_commit
 
 PATIENCE = 12
 """A run that was postponed so often in a row waits for a person."""
@@ -185,6 +186,8 @@ class Kernel:
             tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if answered and session.run.case_id is not None:
                 cases.mark_answered(tx, session.run.case_id, now)
+            if state is RunState.READY:
+                wake_on_commit(tx)  # others look when it comes due
 
         session.commit(session.draft(kind, data, sealer=sealer), change=change)
 

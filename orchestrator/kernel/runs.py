@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
@@ -21,6 +21,7 @@ from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
+from orchestrator.wakeup import wake_on_commit
 
 LEASE = timedelta(seconds=60)
 """A run belongs to its owner for so long after the owner's last commit."""
@@ -106,6 +107,7 @@ def wake_parked(tx: Connection, run_id: str, now: datetime) -> None:
     ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "postponed": 0}
     if tx.execute(update(run).where(*parked).values(**ready)).rowcount != 1:
         raise RecordError(f"run {run_id} is under way just now; try again in a moment")
+    wake_on_commit(tx)
 
 
 def new_run_id() -> str:
@@ -148,6 +150,8 @@ class Runs:
             return False
         draft = _opened(opening, subject_ref, case_id)
         self._record.trail.append(tx, opening.run_id, Head(), [*opening.before, draft], now)
+        if not opening.reserved:
+            wake_on_commit(tx)
         return True
 
     def acquire(self, run_id: str, owner: str, *, process: str) -> Run | None:
@@ -172,10 +176,19 @@ class Runs:
             return self.get(tx, run_id) if taken.rowcount == 1 else None
 
     def due(self, *, limit: int) -> list[str]:
-        """Return the runs that wait for a worker: those that are due, and those whose owner died."""
+        """Return the runs that wait for a worker, oldest first: those that are due, and those whose owner died."""
         chosen = select(run.c.run_id).where(_waiting(self._record.clock())).order_by(run.c.due_at).limit(limit)
         with self._record.store.read() as tx:
             return list(tx.execute(chosen).scalars())
+
+    def next_due(self) -> datetime | None:
+        """Return when the next run will wait for a worker: it comes due, or the lease of its owner lapses."""
+        now = stamp(self._record.clock())
+        comes_due = select(func.min(run.c.due_at)).where(run.c.state == RunState.READY, run.c.due_at > now)
+        lapses = select(func.min(run.c.lease_until)).where(run.c.state == RunState.RUNNING, run.c.lease_until >= now)
+        with self._record.store.read() as tx:
+            moments = [tx.execute(chosen).scalar_one() for chosen in (comes_due, lapses)]
+        return min((moment(written) for written in moments if written), default=None)
 
     def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
         """Make a parked or failed run ready again, on a person's word.
@@ -204,6 +217,8 @@ class Runs:
                 run_id=run_id, process=record.process, case_id=record.case_id, subject_ref=record.subject_ref
             )
             self._record.trail.append_alone(tx, run_id, Draft(kind="run.resumed", context=context, actor=actor), now)
+            if not reserved:
+                wake_on_commit(tx)
 
     def wake_waiting_for(self, tx: Connection, connection: str) -> int:
         """Let the runs go on that a connection kept from it, in the caller's transaction.
@@ -220,6 +235,8 @@ class Runs:
             context = Context(run_id=row.run_id, process=row.process, case_id=row.case_id, subject_ref=row.subject_ref)
             resumed = Draft(kind="run.resumed", context=context, data={"connection": connection})
             self._record.trail.append_alone(tx, row.run_id, resumed, now)
+        if woken:
+            wake_on_commit(tx)
         return woken
 
     def get(self, tx: Connection, run_id: str) -> Run:

@@ -16,9 +16,9 @@ def utc_now() -> datetime:
 
 def stamp(moment: datetime) -> str:
     """Write a moment as RFC 3339 with microseconds and ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def moment(written: str) -> datetime:
     """Read what ``stamp`` wrote."""
-    return datetime.strptime(written, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(written)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table
+from sqlalchemy import ColumnElement, Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -29,7 +30,14 @@ def insert_if_new(
     Returns:
         True if the row was inserted.
     """
-    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(**row).on_conflict_do_nothing(index_elements=unique, index_where=where)
+    return tx.execute(_insert_if_new(tx.dialect.name, table, tuple(unique), where), row).rowcount == 1
+
+
+@cache  # there are as many as callers
+def _insert_if_new(
+    dialect: str, table: Table, unique: tuple[str, ...], where: ColumnElement[bool] | None
+) -> Executable:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table).on_conflict_do_nothing(index_elements=unique, index_where=where)
     # Without the option, SQLAlchemy 2.0 does not keep the count of an INSERT on PostgreSQL.
-    return tx.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+    return statement.execution_options(preserve_rowcount=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.migrations import bring_up_to_date
+from orchestrator.record.pen import Pen
+from orchestrator.wakeup import Wakeup, reasons_to_wake
 
 BUSY_TIMEOUT_SECONDS = 30.0
 
@@ -30,7 +31,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
-        self._one_writer: AbstractContextManager[object] = _writer_lock(self._engine.url)
+        self.wakeup = Wakeup(self._engine)
+        """Wakes who waits for work, and waits for it."""
+        self._one_writer = _one_writer(self._engine.url)
         try:
             with _explained(), self.write() as tx:
                 bring_up_to_date(tx)
@@ -46,8 +49,11 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that is durable when the block ends, and undone if it raises."""
-        with self._one_writer, self._engine.begin() as tx:
+        with self._one_writer(), self._engine.begin() as tx:
+            reasons = reasons_to_wake(tx)
             yield tx
+        if reasons:
+            self.wakeup.wake()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -57,6 +63,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
+        self.wakeup.close()
         self._engine.dispose()
 
     def _snapshot(self) -> dict[str, Any]:
@@ -99,11 +106,11 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _writer_lock(url: URL) -> AbstractContextManager[object]:
-    """Queue writers on a lock file: SQLite's own busy wait lets one process starve another for seconds."""
+def _one_writer(url: URL) -> Callable[[], AbstractContextManager[None]]:
+    """Return what keeps other writers out: SQLite has one at a time."""
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return nullcontext()
-    return FileLock(f"{url.database}.lock", thread_local=True)
+        return nullcontext
+    return Pen(Path(url.database).absolute()).held
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from orchestrator.errors import RecordError
 from orchestrator.record.canonical import canonical
@@ -25,6 +25,22 @@ GENESIS = bytes(32)
 SALT_BYTES = 32
 COMMITMENT = "$p"
 """Key of the object that stands in a body where a private value was."""
+
+# Made once: to write a statement anew takes longer than to execute it.
+CHAIN = (
+    select(audit_event)
+    .where(audit_event.c.chain_id == bindparam("chain"))
+    .order_by(audit_event.c.chain_seq, audit_event.c.event_id)
+)
+"""The events of a chain, in order."""
+_LAST = (
+    select(audit_event.c.chain_seq, audit_event.c.hash)
+    .where(audit_event.c.chain_id == bindparam("chain"))
+    .order_by(audit_event.c.chain_seq.desc())
+    .limit(1)
+)
+_PRIVATE = select(audit_private).where(audit_private.c.event_id.in_(bindparam("events", expanding=True)))
+_INSERT_EVENT, _INSERT_PRIVATE = insert(audit_event), insert(audit_private)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +141,14 @@ class Trail:
         Raises:
             sqlalchemy.exc.IntegrityError: Somebody else appended to the chain: ``head`` is not its end.
         """
+        events, private = list[dict[str, Any]](), list[dict[str, Any]]()
         for draft in drafts:
-            head = self._append_one(tx, chain_id, head, draft, now)
+            event, head = _event(chain_id, head, draft, now)
+            events.append(event)
+            private += self._private(tx, str(event["event_id"]), draft)
+        tx.execute(_INSERT_EVENT, events)
+        if private:
+            tx.execute(_INSERT_PRIVATE, private)
         return head
 
     def append_alone(self, tx: Connection, chain_id: str, draft: Draft, now: datetime) -> None:
@@ -135,19 +157,12 @@ class Trail:
 
     def head(self, tx: Connection, chain_id: str) -> Head:
         """Return where a chain ends."""
-        last = (
-            select(audit_event.c.chain_seq, audit_event.c.hash)
-            .where(audit_event.c.chain_id == chain_id)
-            .order_by(audit_event.c.chain_seq.desc())
-            .limit(1)
-        )
-        row = tx.execute(last).one_or_none()
+        row = tx.execute(_LAST, {"chain": chain_id}).one_or_none()
         return Head() if row is None else Head(seq=row.chain_seq, hash=row.hash)
 
     def chain(self, tx: Connection, chain_id: str) -> list[Event]:
         """Return the events of a chain, in order."""
-        chosen = select(audit_event).where(audit_event.c.chain_id == chain_id).order_by(audit_event.c.chain_seq)
-        return [event_of(row) for row in tx.execute(chosen)]
+        return [event_of(row) for row in tx.execute(CHAIN, {"chain": chain_id})]
 
     def latest(self, tx: Connection, *, limit: int) -> list[Event]:
         """Return the newest events of all chains, oldest first."""
@@ -164,8 +179,7 @@ class Trail:
         Raises:
             RecordError: A value does not decrypt, or does not fit its commitment.
         """
-        chosen = select(audit_private).where(audit_private.c.event_id.in_(event_ids))
-        return dict(self._opened(tx, row) for row in tx.execute(chosen))
+        return dict(self._opened(tx, row) for row in tx.execute(_PRIVATE, {"events": event_ids}))
 
     def _opened(self, tx: Connection, row: Row[Any]) -> tuple[str, Any]:
         place = f"{row.event_id}/{row.commitment}"
@@ -174,38 +188,37 @@ class Trail:
             raise RecordError(f"a private value at {place} does not fit its commitment")
         return row.commitment, json.loads(secret[SALT_BYTES:])
 
-    def _append_one(self, tx: Connection, chain_id: str, head: Head, draft: Draft, now: datetime) -> Head:
-        columns = {
-            "event_id": f"e-{secrets.token_hex(12)}",
-            "chain_id": chain_id,
-            "chain_seq": head.seq + 1,
-            "kind": draft.kind,
-            "at": stamp(now),
-            "actor": draft.actor.name,
-            "actor_auth": draft.actor.auth,
-            **vars(draft.context),
-        }
-        body = canonical({"v": VERSION, **columns, "data": draft.data})
-        link = link_hash(head.seq + 1, head.hash, body)
-        tx.execute(insert(audit_event).values(**columns, body=body, prev_hash=head.hash, hash=link))
-        self._keep_private(tx, str(columns["event_id"]), draft)
-        return Head(seq=head.seq + 1, hash=link)
-
-    def _keep_private(self, tx: Connection, event_id: str, draft: Draft) -> None:
+    def _private(self, tx: Connection, event_id: str, draft: Draft) -> Iterator[dict[str, Any]]:
+        """Yield the rows of an event's private values."""
         subject_ref = draft.context.subject_ref
         if draft.sealer.values and subject_ref is None:
             raise RecordError(f"event {draft.kind} holds private values but names no person they belong to")
         for commitment, secret in draft.sealer.values.items():
             nonce, ciphertext = self._vault.encrypt(tx, str(subject_ref), secret, bound_to=f"{event_id}/{commitment}")
-            tx.execute(
-                insert(audit_private).values(
-                    event_id=event_id,
-                    commitment=commitment,
-                    subject_ref=subject_ref,
-                    nonce=nonce,
-                    ciphertext=ciphertext,
-                )
-            )
+            yield {
+                "event_id": event_id,
+                "commitment": commitment,
+                "subject_ref": subject_ref,
+                "nonce": nonce,
+                "ciphertext": ciphertext,
+            }
+
+
+def _event(chain_id: str, head: Head, draft: Draft, now: datetime) -> tuple[dict[str, Any], Head]:
+    """Return the row of an event that continues a chain, and the chain's new head."""
+    columns = {
+        "event_id": f"e-{secrets.token_hex(12)}",
+        "chain_id": chain_id,
+        "chain_seq": head.seq + 1,
+        "kind": draft.kind,
+        "at": stamp(now),
+        "actor": draft.actor.name,
+        "actor_auth": draft.actor.auth,
+        **vars(draft.context),
+    }
+    body = canonical({"v": VERSION, **columns, "data": draft.data})
+    link = link_hash(head.seq + 1, head.hash, body)
+    return columns | {"body": body, "prev_hash": head.hash, "hash": link}, Head(seq=head.seq + 1, hash=link)
 
 
 def link_hash(seq: int, prev_hash: bytes, body: bytes) -> bytes:

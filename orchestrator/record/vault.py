@@ -15,7 +15,7 @@ from threading import Lock
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.clock import stamp
@@ -25,6 +25,8 @@ from orchestrator.record.tables import subject_key
 KEY_BYTES = 32
 NONCE_BYTES = 12
 RECENT_KEYS = 256
+_FIND = select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address"))
+_LOAD = select(subject_key).where(subject_key.c.subject_ref == bindparam("subject"))
 
 
 def load_key(path: Path) -> bytes:
@@ -98,20 +100,27 @@ class Vault:
 
     def subject(self, tx: Connection, address: str | None, now: datetime) -> str:
         """Find the person with this address, or note a new one; without an address, always a new one."""
-        lookup = self.lookup(address) if address else None
+        if not address:
+            return self._new_subject(tx, None, now)
+        known = self.find(tx, address)
+        # Another transaction may note them between the look and ours: then theirs counts.
+        return known or self._new_subject(tx, self.lookup(address), now) or str(self.find(tx, address))
+
+    def _new_subject(self, tx: Connection, lookup: str | None, now: datetime) -> str:
+        """Note a new person; return nothing if one with the same address is there."""
         subject_ref = f"s-{secrets.token_hex(12)}"
         nonce = secrets.token_bytes(NONCE_BYTES)
-        wrapped = self._wrap.encrypt(nonce, AESGCM.generate_key(bit_length=256), subject_ref.encode())
+        key = AESGCM.generate_key(bit_length=256)
+        wrapped = self._wrap.encrypt(nonce, key, subject_ref.encode())
         row = {"lookup": lookup, "nonce": nonce, "wrapped_key": wrapped, "created_at": stamp(now)}
-        insert_if_new(tx, subject_key, {"subject_ref": subject_ref, **row}, unique=["lookup"])
-        if lookup is None:
-            return subject_ref
-        return str(tx.execute(select(subject_key.c.subject_ref).where(subject_key.c.lookup == lookup)).scalar_one())
+        if not insert_if_new(tx, subject_key, {"subject_ref": subject_ref, **row}, unique=["lookup"]):
+            return ""
+        self._remember(subject_ref, AESGCM(key))
+        return subject_ref
 
     def find(self, tx: Connection, address: str) -> str | None:
         """Return the reference of the person with this address, if the record knows one."""
-        chosen = select(subject_key.c.subject_ref).where(subject_key.c.lookup == self.lookup(address))
-        return tx.execute(chosen).scalar_one_or_none()
+        return tx.execute(_FIND, {"address": self.lookup(address)}).scalar_one_or_none()
 
     def encrypt(self, tx: Connection, subject_ref: str, plain: bytes, *, bound_to: str) -> tuple[bytes, bytes]:
         """Encrypt for one person; ``bound_to`` names the only place where the ciphertext is valid.
@@ -138,14 +147,21 @@ class Vault:
 
     def _key(self, tx: Connection, subject_ref: str) -> AESGCM:
         with self._guard:
-            key = self._recent.pop(subject_ref, None) or self._load(tx, subject_ref)
+            key = self._recent.get(subject_ref)
+        if key is None:
+            key = self._load(tx, subject_ref)
+        self._remember(subject_ref, key)
+        return key
+
+    def _remember(self, subject_ref: str, key: AESGCM) -> None:
+        with self._guard:
             self._recent[subject_ref] = key
+            self._recent.move_to_end(subject_ref)
             if len(self._recent) > RECENT_KEYS:
                 self._recent.popitem(last=False)
-            return key
 
     def _load(self, tx: Connection, subject_ref: str) -> AESGCM:
-        row = tx.execute(select(subject_key).where(subject_key.c.subject_ref == subject_ref)).one_or_none()
+        row = tx.execute(_LOAD, {"subject": subject_ref}).one_or_none()
         if row is None:
             raise RecordError(f"the key of person {subject_ref} is gone: their private values cannot be read any more")
         try:

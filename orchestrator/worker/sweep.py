@@ -6,13 +6,17 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orchestrator.bootstrap import Application
 from orchestrator.errors import OrchestratorError, RunPostponed
 
 IN_FLIGHT = 4
 """At most so many due runs are executed at once."""
-SWEEP_SECONDS = 1.0
-"""How often the store is asked for runs that came due, or whose owner died, without a wake-up."""
+LONGEST_WAIT_SECONDS = 30.0
+"""The store is asked at least so often: a wake-up can be lost with the process or the network that carries it."""
+RETRY_SECONDS = 1.0
+"""A store that failed is asked again after so long."""
 logger = logging.getLogger(__name__)
 
 
@@ -33,13 +37,19 @@ class Sweep:
     def run(self) -> None:
         """Sweep until the worker stops; what is under way then is finished."""
         while not self._stop.is_set():
-            self._app.work_waits.clear()
             try:
                 self._sweep()
-            except OrchestratorError:
-                logger.exception("The store cannot be swept; tried again in %s s", SWEEP_SECONDS)
-            self._app.work_waits.wait(SWEEP_SECONDS)
+                seconds = self._until_next()
+            except (OrchestratorError, SQLAlchemyError) as exc:
+                seconds = RETRY_SECONDS
+                logger.error("The store cannot be swept (%s); tried again in %s s", type(exc).__name__, seconds)  # noqa: TRY400 - it may hold what the store was asked
+            self._app.work_waits.wait(seconds)
         self._pool.shutdown(wait=True)
+
+    def _until_next(self) -> float:
+        """Return how many seconds nothing comes due, unless somebody wakes."""
+        due, now = self._app.runs.next_due(), self._app.record.clock()
+        return min((due - now).total_seconds(), LONGEST_WAIT_SECONDS) if due else LONGEST_WAIT_SECONDS
 
     def _sweep(self) -> None:
         self._under_way = {run_id: future for run_id, future in self._under_way.items() if not future.done()}
@@ -57,7 +67,7 @@ class Sweep:
         except Exception as exc:  # noqa: BLE001 - one run never takes the worker down
             logger.error("Run %s: %s", run_id, type(exc).__name__)  # noqa: TRY400 - its text may name a person
         finally:
-            self._app.work_waits.set()
+            self._app.work_waits.wake_here()
             self._app.ended.set()
 
     def _process_of(self, run_id: str) -> str:

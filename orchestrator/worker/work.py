@@ -53,7 +53,7 @@ def work(app: Application) -> None:
     finally:
         stop.set()
         registered.set()
-        app.work_waits.set()
+        app.work_waits.wake_here()
         app.ended.set()
         for thread in threads:
             thread.join()
