@@ -7,18 +7,15 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from functools import cached_property
-from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import uuid4
 
-import httpx
-from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, TypeAdapter, ValidationError
 
 from orchestrator.capabilities import Notice, Notifier, Receipt
-from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
-from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl, within
+from orchestrator.errors import ConnectorError, Unavailable
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.plugins.http import BaseUrl, HttpSettings, HttpSystem
 
 _PREFIX = "whsec_"
 _SHORTEST_KEY = 24
@@ -27,16 +24,13 @@ _LONGEST_LINE = 2_900
 """Characters that fit into one block of Slack's (docs.slack.dev, "Section block": 3000)."""
 _MOST_LINES = 40
 _SYMBOLS = {"info": "\u2139\ufe0f", "warning": "\u26a0\ufe0f", "alarm": "\U0001f6a8"}
-_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-_KEEP_OUT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-"""The address is wrong, was withdrawn, or takes nothing from us: somebody must mend the settings."""
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 def _web_address(url: SecretStr) -> SecretStr:
-    text = url.get_secret_value()
-    if not text.startswith(("https://", "http://")) or not httpx.URL(text).host:
-        raise ValueError("write the whole address, beginning with https://")
+    try:
+        TypeAdapter(BaseUrl).validate_python(url.get_secret_value())
+    except ValidationError:
+        raise ValueError("write the whole address, beginning with https://") from None
     return url
 
 
@@ -77,65 +71,35 @@ class WebhookSettings(PostSettings, frozen=True):
 
 
 class _Post:
-    """Posts to one address, and says what came of it."""
+    """Posts to one address. What is posted twice does no harm, so what may still be under way is no danger."""
 
     def __init__(self, settings: PostSettings, name: str) -> None:
-        self._settings = settings
-        self._place = f"{name} at {httpx.URL(settings.url.get_secret_value()).host}"
+        reached = HttpSettings(
+            base_url=settings.url.get_secret_value(),
+            ca_file=settings.ca_file,
+            timeout_seconds=settings.timeout_seconds,
+        )
+        self._system = HttpSystem(name, reached)
 
     @property
     def limit(self) -> timedelta:
         """Total time for one call."""
-        return timedelta(seconds=self._settings.timeout_seconds)
-
-    @property
-    def place(self) -> str:
-        """The address as messages name it: its path may be a secret."""
-        return self._place
+        return self._system.limit
 
     def send(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Post once. What is posted may arrive after the time is over: its receiver must bear it twice."""
-        headers = {"Content-Type": "application/json", **headers}
-        try:
-            answer = within(self.limit, lambda: self._client.post(self._url, content=body, headers=headers))
-        except TimeoutError as exc:
-            raise Unavailable(f"{self._place} gave no answer within {self._settings.timeout_seconds:g} s") from exc
-        except httpx.HTTPError as exc:
-            sent = not isinstance(exc, _NOT_SENT)
-            raise Unavailable(f"{self._place} cannot be reached ({type(exc).__name__})", no_effect=not sent) from exc
-        if not answer.is_success:
-            raise self._refusal(answer)
+        """Post once."""
+        self._system.send("POST", "", body=body, headers={"Content-Type": "application/json", **headers}, writes=True)
 
     def reach(self) -> str:
         """See whether the address answers at all; posts nothing."""
+        seen = f"{self._system.place} answers; only a notice proves that it is taken"
         try:
-            answer = within(self.limit, lambda: self._client.head(self._url))
-        except (TimeoutError, httpx.HTTPError) as exc:
-            raise Unavailable(f"{self._place} cannot be reached ({type(exc).__name__})", no_effect=True) from exc
-        return f"{self._place} answers ({answer.status_code}); only a notice proves that it is taken"
-
-    def _refusal(self, answer: httpx.Response) -> ConnectorError:
-        refused = f"{self._place} refused a notice with {answer.status_code}"
-        if answer.status_code in _BUSY:
-            return RateLimited(refused, retry_after=_retry_after(answer))
-        if answer.status_code in _KEEP_OUT:
-            return AccessDenied(f"{refused}: correct url, or ask the receiver for a new one")
-        if answer.is_server_error:
-            return Unavailable(refused)
-        return Rejected(refused)
-
-    @property
-    def _url(self) -> str:
-        return self._settings.url.get_secret_value()
-
-    @cached_property
-    def _client(self) -> httpx.Client:
-        verify: Any = True
-        if self._settings.ca_file:
-            import ssl
-
-            verify = ssl.create_default_context(cafile=str(self._settings.ca_file))
-        return httpx.Client(verify=verify, timeout=self._settings.timeout_seconds, follow_redirects=False)
+            self._system.send("HEAD", "", writes=False)
+        except Unavailable:
+            raise
+        except ConnectorError:
+            return seen  # these addresses need not know HEAD
+        return seen
 
 
 class SlackNotifier:
@@ -220,14 +184,3 @@ def _blocks(notice: Notice) -> dict[str, Any]:
     # The fallback of notifications is read as markup: there, these three must be escaped ("Formatting text").
     fallback = title.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": fallback, "blocks": blocks}
-
-
-def _retry_after(answer: httpx.Response) -> timedelta | None:
-    """Read ``Retry-After``: seconds, or a date (RFC 9110 10.2.3)."""
-    written = answer.headers.get("retry-after", "")
-    if written.isdecimal():
-        return timedelta(seconds=int(written[:9]))
-    try:
-        return max(parsedate_to_datetime(written) - datetime.now(UTC), timedelta(0))
-    except (ValueError, TypeError):
-        return None

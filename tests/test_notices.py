@@ -176,10 +176,10 @@ def failure(receiver: Receiver, **more: Any) -> ConnectorError:
         (404, AccessDenied, True),
         (410, AccessDenied, True),
         (429, RateLimited, True),
-        (503, RateLimited, True),
+        (503, Unavailable, False),
         (500, Unavailable, False),
         (502, Unavailable, False),
-        (302, Rejected, True),
+        (302, AccessDenied, True),
     ],
 )
 def test_a_refusal_is_told_by_its_status(

@@ -1,0 +1,272 @@
+"""HTTP for connectors: one total time for each call, and errors that say what happens next.
+
+A connector that speaks HTTP gives its paths and reads the answers; what can go wrong on the way is the same for all:
+
+- refused with 401, 402 or 403, or by a certificate: ``AccessDenied``;
+- 429, or a 503 that names a time: ``RateLimited``, with the wait that was asked for (RFC 9110 10.2.3);
+- no connection, a time-out, a 408 or 5xx: ``Unavailable``, *ambiguous* if the call changes something and may have
+  arrived;
+- 404 or 410 about one thing: ``NotFound``; about a whole address: ``AccessDenied``, because ``base_url`` is wrong;
+- any other refusal: ``Rejected``.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import cache, cached_property
+from http import HTTPStatus
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Annotated, Any
+from weakref import finalize
+
+import httpx
+from pydantic import BaseModel, Field, FilePath, StringConstraints
+
+from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
+from orchestrator.plugins.deadline import within
+
+Headers = Callable[[], Mapping[str, str]]
+"""Called for each request: the credential may have been renewed meanwhile."""
+BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#/]+(/[^\s?#]*)?$", strip_whitespace=True)]
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""The request has not left us. A proxy's refusal is not among them: who knows what it has passed on."""
+_SET_UP = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
+_KEEP_OUT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN})
+_MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_DISCARD_UNSENT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+"""What a closed connection has not sent yet must not arrive long after the outcome was judged."""
+_LONGEST_WAIT = timedelta(days=7)
+
+
+class HttpSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """What every connector that speaks HTTP can be told; inherit from it (with ``frozen=True``)."""
+
+    base_url: BaseUrl
+    """Scheme, host and what stands before each path, so that a local stand-in can take the system's place."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) to trust instead of the system's."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    """Total time for one call."""
+
+
+class HttpSystem:
+    """One system, over HTTP. Connections are kept open between calls.
+
+    Args:
+        name: How messages name the system: ``Keap``.
+        settings: Where it is, and how long it may take.
+        headers: What stands in each request, such as the credential.
+    """
+
+    def __init__(self, name: str, settings: HttpSettings, headers: Headers = dict) -> None:
+        self.place = f"{name} at {httpx.URL(settings.base_url).host}"
+        self._settings = settings
+        self._headers = headers
+        self._making_client = Lock()
+
+    @property
+    def limit(self) -> timedelta:
+        """Total time for one call; a connector declares it in its ``Settlement``."""
+        return timedelta(seconds=self._settings.timeout_seconds)
+
+    def read(self, path: str, *, query: Mapping[str, str] | None = None, about_one: bool = False) -> Any:
+        """Get a document.
+
+        Args:
+            path: Behind ``base_url``; parts that come from outside must be quoted.
+            query: What stands behind the question mark.
+            about_one: Whether the path names one thing, so that "not found" is about that thing.
+
+        Returns:
+            The JSON that was answered; None for an empty answer.
+        """
+        answer = self.send("GET", path, query=query, about_one=about_one, writes=False)
+        return self._document(answer, writes=False)
+
+    def change(
+        self, method: str, path: str, body: object = None, *, headers: Mapping[str, str] | None = None,
+        about_one: bool = False,
+    ) -> Any:  # fmt: skip
+        """Change something.
+
+        Args:
+            method: ``POST``, ``PUT``, ``PATCH`` or ``DELETE``.
+            path: As for ``read``.
+            body: Is sent as JSON; bytes are sent as they are.
+            headers: More headers, such as an idempotency key.
+            about_one: As for ``read``.
+
+        Returns:
+            The JSON that was answered; None for an empty answer.
+        """
+        answer = self.send(method, path, body=body, headers=headers, about_one=about_one, writes=True)
+        return self._document(answer, writes=True)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        about_one: bool = False,
+        writes: bool,
+    ) -> httpx.Response:
+        """Make one call, and return its answer if it is a success.
+
+        Raises:
+            ConnectorError: It is none, or there is none in time.
+        """
+        given: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+        try:
+            request = httpx.Request(
+                method,
+                self._settings.base_url.rstrip("/") + path,
+                params=query or None,
+                headers={**self._headers(), **(headers or {})},
+                **(given if body is not None else {}),
+            )
+            talk = _Talk(monotonic() + self._settings.timeout_seconds)
+            request.extensions["trace"] = talk.trace
+            answer = within(self.limit, lambda: self._client.send(request))
+        except TimeoutError as exc:
+            message = f"{self.place}: no answer within {self._settings.timeout_seconds:g} s"
+            raise Unavailable(message, no_effect=not writes or talk.end()) from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise failure(exc, self.place, writes=writes) from exc
+        if answer.is_success:
+            return answer
+        raise refusal(answer, self.place, writes=writes, about_one=about_one)
+
+    def _document(self, answer: httpx.Response, *, writes: bool) -> Any:
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError as exc:
+            if writes:  # it has been done, and nobody knows as what
+                raise Unavailable(f"{self.place}: done, with an answer that is no JSON", no_effect=False) from exc
+            raise Rejected(f"{self.place}: the answer is no JSON: check base_url") from exc
+
+    @property
+    def _client(self) -> httpx.Client:
+        with self._making_client:
+            return self._made_client
+
+    @cached_property
+    def _made_client(self) -> httpx.Client:
+        """The client, made at the first call, because that reads the authorities."""
+        transport = httpx.HTTPTransport(verify=_trusted(self._settings.ca_file), socket_options=[_DISCARD_UNSENT])
+        client = httpx.Client(transport=transport, timeout=self._settings.timeout_seconds)
+        finalize(self, client.close)
+        return client
+
+
+class _Talk:
+    """One request; once its time is over, nothing of it leaves us any more."""
+
+    def __init__(self, ends: float) -> None:
+        self._ends = ends
+        self._left = False
+        self._over = False
+        self._lock = Lock()
+
+    def trace(self, event: str, _info: object) -> None:
+        """Stop a request that would leave us after the end (called by httpcore at each stage)."""
+        if event.endswith((".send_request_headers.started", ".send_request_body.started")):
+            with self._lock:
+                if self._over or monotonic() > self._ends:
+                    raise TimeoutError("the time is over")
+                self._left = True
+
+    def end(self) -> bool:
+        """End it.
+
+        Returns:
+            Whether certainly nothing has left us.
+        """
+        with self._lock:
+            self._over = True
+            return not self._left
+
+
+def refusal(answer: httpx.Response, place: str, *, writes: bool, about_one: bool = False) -> ConnectorError:
+    """Translate an answer that is no success.
+
+    Args:
+        answer: The answer; its body is not repeated, because it may hold anything.
+        place: Which system refused.
+        writes: Whether the request changes something.
+        about_one: Whether it names one thing, so that "not found" is about that thing.
+    """
+    status, refused = answer.status_code, f"{place}: refused with status {answer.status_code}"
+    wait = retry_after(answer)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None):
+        return RateLimited(f"{refused}: it asks to slow down", retry_after=wait)
+    if status == HTTPStatus.REQUEST_TIMEOUT or _failed(status):
+        return Unavailable(f"{refused}: it failed on its side", no_effect=not writes)
+    if status in _KEEP_OUT:
+        return AccessDenied(f"{refused}: check the credential, and what it may do there")
+    if status in _MISSING and about_one:
+        return NotFound(f"{refused}: it is not there (any more)")
+    if status < HTTPStatus.BAD_REQUEST or status in _MISSING:
+        return AccessDenied(f"{refused}: check the address in the settings")
+    return Rejected(refused)
+
+
+def failure(error: Exception, place: str, *, writes: bool) -> ConnectorError:
+    """Translate an exception of httpx: the network's pass by themselves, others come from a wrong set-up."""
+    what = type(error).__name__
+    if isinstance(error, _SET_UP):
+        return AccessDenied(f"{place}: cannot be asked ({what}): check the address and the credential")
+    if _is_distrust(error):
+        return AccessDenied(f"{place}: its certificate is not trusted: check the address and ca_file")
+    no_effect = not writes or isinstance(error, _NEVER_SENT)
+    return Unavailable(f"{place}: cannot be reached ({what}): check the address and the network", no_effect=no_effect)
+
+
+def retry_after(answer: httpx.Response) -> timedelta | None:
+    """Read ``Retry-After``: seconds or a date (RFC 9110 10.2.3); None if it is missing or cannot be read."""
+    written = answer.headers.get("retry-after", "").strip()
+    if written.isascii() and written.isdecimal():
+        return min(timedelta(seconds=int(written[:9])), _LONGEST_WAIT)
+    try:
+        wait = parsedate_to_datetime(written) - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return None
+    return min(max(wait, timedelta(0)), _LONGEST_WAIT)
+
+
+def _failed(status: int) -> bool:
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _trusted(file: Path | None) -> ssl.SSLContext:
+    try:
+        return _authorities(file)
+    except (ssl.SSLError, OSError) as exc:
+        what = f"ca_file cannot be used ({type(exc).__name__})"
+        raise AccessDenied(f"{what}: give a file of certificates in PEM format") from exc
+
+
+@cache
+def _authorities(file: Path | None) -> ssl.SSLContext:
+    """Read the authorities, which takes longer than a call, once for all connections."""
+    return ssl.create_default_context(cafile=file) if file else httpx.create_ssl_context()
