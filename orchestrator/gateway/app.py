@@ -1,4 +1,4 @@
-"""The gateway as a web application: ``POST /hooks/<name>``, ``GET /live`` and ``GET /ready``."""
+"""The gateway as a web application: ``POST /hooks/<name>``, ``GET /live``, ``/ready`` and ``/openapi.json``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from orchestrator.bootstrap import Application
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.gateway.hooks import Hooks, hook_of
 from orchestrator.gateway.ingress import Ingress
+from orchestrator.gateway.openapi import document
 from orchestrator.gateway.refusals import Refusals
 from orchestrator.gateway.slots import Slots
 from orchestrator.gateway.writer import Writer
@@ -83,6 +84,10 @@ class Gateway:
             ready = False
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
+    async def describe(self, _request: Request) -> Response:
+        """Describe this interface."""
+        return JSONResponse(document())
+
     def _read_store(self) -> None:
         with self._record.store.read() as tx:
             tx.execute(text("SELECT 1"))
@@ -114,6 +119,7 @@ def create_app(app: Application) -> Starlette:
         Route("/hooks/{path:path}", gateway.ingress.receive, methods=["POST"]),
         Route("/live", gateway.live),
         Route("/ready", gateway.ready),
+        Route("/openapi.json", gateway.describe),
     ]
     web = Starlette(routes=routes, lifespan=gateway.lifespan)
     web.router.redirect_slashes = False
