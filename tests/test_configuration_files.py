@@ -11,6 +11,8 @@ import pytest
 
 from orchestrator.bindings import Connections, connect
 from orchestrator.plugins.host import PluginHost
+from orchestrator.sandbox.gmail import Consents
+from orchestrator.sandbox.keap import ASSETS, Gate
 from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import PRODUCTS, QUERY
 from orchestrator.settings import Settings, load_settings
@@ -53,6 +55,8 @@ def test_the_sandbox_fits_together(host: PluginHost) -> None:
 def test_the_demo_can_move_the_sandboxs_systems(host: PluginHost) -> None:
     moved = {
         "ORCHESTRATOR_CONNECTIONS__SHOP__URL": "sqlite:///elsewhere.db",
+        "ORCHESTRATOR_CONNECTIONS__CRM__BASE_URL": "http://127.0.0.1:9002/crm",
+        "ORCHESTRATOR_CONNECTIONS__GMAIL__ENDPOINT_URL": "http://127.0.0.1:9003",
         "ORCHESTRATOR_CONNECTIONS__FILES__ENDPOINT_URL": "http://127.0.0.1:9001",
         "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__SMTP__PORT": "4025",
         "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__IMAP__PORT": "4143",
@@ -68,6 +72,9 @@ def test_the_sandbox_asks_for_what_its_systems_hold() -> None:
         ObjectStore.region,
         ObjectStore.access_key_id,
     )
+    app = connections["gmail"]["app"]
+    assert (app["client_id"], app["client_secret"]) == (Consents().client_id, Consents().client_secret)
+    assert (connections["crm"]["assets"], connections["crm"]["api_key"]) == (ASSETS, Gate.api_key)
 
 
 def test_the_example_for_production_fits_together_once_its_secrets_are_given(host: PluginHost, secrets: Path) -> None:

@@ -62,6 +62,9 @@ class Story:
         """Do what the worker does until nothing is due."""
         for source in self.app.sources():
             self.app.intake.take_in(source)
+        self.execute_due()
+
+    def execute_due(self) -> None:
         while due := self.app.runs.due(limit=10):
             for run_id in due:
                 with self.app.record.store.read() as tx:

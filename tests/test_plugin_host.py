@@ -19,7 +19,8 @@ from orchestrator.plugins.host import CONNECTORS, PROCESSES, PluginHost, PluginR
 
 def test_the_installed_connectors_come_through_the_same_door_as_any_other() -> None:
     host = PluginHost(extra={"acme": offering(SHELF)})
-    assert {"dropbox", "mail", "s3", "shelf", "shop-sql", "slack", "webhook"} == set(host.connectors())
+    known = {"dropbox", "gmail", "keap", "mail", "s3", "shelf", "shop-sql", "slack", "webhook"}
+    assert known <= set(host.connectors())
     assert {report.state for report in host.reports} == {"loaded"}
 
 

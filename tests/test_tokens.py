@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from hand_clock import HandClock
 
-from orchestrator.errors import AccessDenied, Rejected, Unavailable
+from orchestrator.errors import AccessDenied, Unavailable
 from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
 
 HOUR = timedelta(hours=1)
@@ -230,12 +230,12 @@ def test_without_a_new_refresh_token_the_old_one_stays(clock: HandClock) -> None
     ],
 )
 def test_an_answer_that_is_none_is_told_by_its_field(answer: dict[str, object], named: str) -> None:
-    with pytest.raises(Rejected, match=f"no usable {named}") as caught:
+    with pytest.raises(Unavailable, match=f"no usable {named}") as caught:
         tokens_from(answer, now=datetime.now(UTC))
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("answer", [None, "s3cret", [ANSWER]])
 def test_an_answer_that_is_no_object_is_refused(answer: object) -> None:
-    with pytest.raises(Rejected, match="no usable object"):
+    with pytest.raises(Unavailable, match="no usable object"):
         tokens_from(answer, now=datetime.now(UTC))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from connectors.mail.imap import ImapMailbox
-from connectors.mail.message import message_id
+from connectors.mail.message import message_id, tell
 from connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
 from connectors.mail.smtp import SmtpMailer
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
@@ -35,10 +35,7 @@ class MailAccount:
         """Mail the notice to ``notices_to``."""
         if not self._settings.notices_to:
             raise AccessDenied("nobody is named whom notices go to: set notices_to")
-        text = "\n".join([notice.title, "", *notice.lines]).rstrip() + "\n"
-        subject = f"[{notice.severity}] {notice.title}"
-        mail = OutgoingMail(to=self._settings.notices_to, subject=subject, text=text)
-        return self._mailer.send(mail, effect_id=effect_id)
+        return self._mailer.send(tell(notice, to=self._settings.notices_to), effect_id=effect_id)
 
     def position(self) -> str:
         """Find where new mail begins."""

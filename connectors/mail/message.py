@@ -10,7 +10,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from uuid import uuid4
 
-from orchestrator.capabilities import OutgoingMail
+from orchestrator.capabilities import Notice, OutgoingMail
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)")
@@ -62,6 +62,12 @@ def compose(mail: OutgoingMail, *, sender: Address, identifier: str) -> EmailMes
     if mail.html is not None:
         message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
     return message
+
+
+def tell(notice: Notice, *, to: str) -> OutgoingMail:
+    """Write a notice as a mail."""
+    text = "\n".join([notice.title, "", *notice.lines]).rstrip() + "\n"
+    return OutgoingMail(to=to, subject=f"[{notice.severity}] {notice.title}", text=text)
 
 
 def _recipient(text: str) -> Address:

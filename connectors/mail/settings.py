@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, fiel
 
 from orchestrator.capabilities import EmailAddress
 
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}
 _STARTS_PLAIN = {25: 465, 587: 465, 143: 993}
 
@@ -136,7 +136,7 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     @field_validator("message_id_domain")
     @classmethod
     def _domain(cls, domain: str) -> str:
-        if domain and not _DOMAIN.fullmatch(domain):
+        if domain and not DOMAIN.fullmatch(domain):
             raise ValueError('write a domain name, for example "shop.example"')
         return domain
 
@@ -164,6 +164,6 @@ def mailbox(text: str) -> Address:
     addresses: tuple[Address, ...] = header.addresses
     if len(addresses) != 1 or header.defects:
         raise problem
-    if not (addresses[0].username.isascii() and _DOMAIN.fullmatch(addresses[0].domain)):
+    if not (addresses[0].username.isascii() and DOMAIN.fullmatch(addresses[0].domain)):
         raise problem
     return addresses[0]

@@ -17,7 +17,8 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
 from orchestrator.plugins.authorization import Authorizable
 
-connections = App(name="connections", help="List the connections; grant one access to its system.")
+connections = App(name="connections", help="List the connections; grant one access to its system; keep its hooks.")
+connections.command("orchestrator.cli.subscriptions:hooks", name="hooks", help="What a system sends to webhooks.")
 
 
 @connections.default

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,11 +15,17 @@ from orchestrator.cli.output import Json, fields, print_json
 from orchestrator.errors import ConfigurationError
 
 CONFIG = Path("config/sandbox.toml")
+ORDERS = {"shop-sql": {"order_records": "shop"}, "keap": {"order_records": "crm"}}
+"""What each choice of ``--crm`` binds."""
+MAIL: dict[str, dict[str, str]] = {"smtp": {}, "gmail": {"mailer": "gmail", "notifier": "gmail"}}
+"""What each choice of ``--mail`` binds."""
 
 
 def demo(
     *,
     once: Annotated[bool, Parameter(negative="", help="Stop when the job is done.")] = False,
+    crm: Literal["shop-sql", "keap"] = "shop-sql",
+    mail: Literal["smtp", "gmail"] = "smtp",
     data: Path = Path("data/sandbox"),
     json: Json = False,
 ) -> int:
@@ -29,6 +35,8 @@ def demo(
 
     Args:
         once: Stop when the job is done.
+        crm: Which system knows the orders: a shop's database, or Keap. Nothing but one binding differs.
+        mail: Where the support address lies: with a provider that speaks SMTP and IMAP, or with Gmail.
         data: Where databases and logs lie.
         json: Print what was seen as JSON.
     """
@@ -38,7 +46,7 @@ def demo(
     from orchestrator.sandbox.systems import Sandbox
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the systems are stopped on the way out
-    with Sandbox(data, CONFIG) as sandbox:
+    with Sandbox(data, CONFIG, bindings=ORDERS[crm] | MAIL[mail]) as sandbox:
         seen = Demo(sandbox, _progress).run()
         _progress(
             f"\nThe reply lay in the mailbox {seen.reply_after_seconds:.1f} s after the start; "

@@ -23,7 +23,7 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from weakref import finalize
 
 import httpx
@@ -32,6 +32,7 @@ from pydantic import BaseModel, Field, FilePath, StringConstraints
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.plugins.deadline import within
 
+T = TypeVar("T")
 Headers = Callable[[], Mapping[str, str]]
 """Called for each request: the credential may have been renewed meanwhile."""
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#/]+(/[^\s?#]*)?$", strip_whitespace=True)]
@@ -126,26 +127,59 @@ class HttpSystem:
         Raises:
             ConnectorError: It is none, or there is none in time.
         """
+        answer = self.operation(
+            lambda talk: self.ask(talk, method, path, query=query, body=body, headers=headers, writes=writes)
+        )
+        if answer.is_success:
+            return answer
+        raise refusal(answer, self.place, writes=writes, about_one=about_one)
+
+    def operation(self, calls: Callable[[Talk], T]) -> T:
+        """Make several calls that belong together and end together, within the total time.
+
+        Args:
+            calls: Makes them with ``ask``, handing on the talk that it is given.
+
+        Raises:
+            Unavailable: They have not ended in time; ``no_effect`` if nothing that changes anything has left us.
+        """
+        talk = Talk(monotonic() + self._settings.timeout_seconds)
+        try:
+            return within(self.limit, lambda: calls(talk))
+        except TimeoutError as exc:
+            message = f"{self.place}: no answer within {self._settings.timeout_seconds:g} s"
+            raise Unavailable(message, no_effect=talk.end()) from exc
+
+    def ask(
+        self,
+        talk: Talk,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        writes: bool,
+    ) -> httpx.Response:
+        """Make one call of an operation, and return its answer, whatever its status.
+
+        Raises:
+            ConnectorError: There is none.
+        """
         given: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+        signed = {**self._headers(), **(headers or {})}
         try:
             request = httpx.Request(
                 method,
                 self._settings.base_url.rstrip("/") + path,
                 params=query or None,
-                headers={**self._headers(), **(headers or {})},
+                headers=signed,
                 **(given if body is not None else {}),
             )
-            talk = _Talk(monotonic() + self._settings.timeout_seconds)
-            request.extensions["trace"] = talk.trace
-            answer = within(self.limit, lambda: self._client.send(request))
-        except TimeoutError as exc:
-            message = f"{self.place}: no answer within {self._settings.timeout_seconds:g} s"
-            raise Unavailable(message, no_effect=not writes or talk.end()) from exc
+            request.extensions["trace"] = talk.trace(writes=writes)
+            return self._client.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise failure(exc, self.place, writes=writes) from exc
-        if answer.is_success:
-            return answer
-        raise refusal(answer, self.place, writes=writes, about_one=about_one)
 
     def _document(self, answer: httpx.Response, *, writes: bool) -> Any:
         if not answer.content:
@@ -171,32 +205,36 @@ class HttpSystem:
         return client
 
 
-class _Talk:
-    """One request; once its time is over, nothing of it leaves us any more."""
+class Talk:
+    """The calls of one operation; once its time is over, nothing of them leaves us any more."""
 
     def __init__(self, ends: float) -> None:
         self._ends = ends
-        self._left = False
+        self._changes = False
         self._over = False
         self._lock = Lock()
 
-    def trace(self, event: str, _info: object) -> None:
-        """Stop a request that would leave us after the end (called by httpcore at each stage)."""
-        if event.endswith((".send_request_headers.started", ".send_request_body.started")):
-            with self._lock:
-                if self._over or monotonic() > self._ends:
-                    raise TimeoutError("the time is over")
-                self._left = True
+    def trace(self, *, writes: bool) -> Callable[[str, object], None]:
+        """Return what stops a request that would leave us after the end (called by httpcore at each stage)."""
+
+        def trace(event: str, _info: object) -> None:
+            if event.endswith((".send_request_headers.started", ".send_request_body.started")):
+                with self._lock:
+                    if self._over or monotonic() > self._ends:
+                        raise TimeoutError("the time is over")
+                    self._changes = self._changes or writes
+
+        return trace
 
     def end(self) -> bool:
         """End it.
 
         Returns:
-            Whether certainly nothing has left us.
+            Whether certainly nothing that changes anything has left us.
         """
         with self._lock:
             self._over = True
-            return not self._left
+            return not self._changes
 
 
 def refusal(answer: httpx.Response, place: str, *, writes: bool, about_one: bool = False) -> ConnectorError:

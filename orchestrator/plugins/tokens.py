@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from orchestrator.errors import AccessDenied, Rejected, Unavailable
+from orchestrator.errors import AccessDenied, Unavailable
 
 AUTHORIZE = "run: orchestrator connections authorize NAME"
 """What a person does when there is no token, or none that the system still takes."""
@@ -28,11 +28,15 @@ BEFORE_ITS_END = timedelta(minutes=2)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+_Token = Annotated[str, Field(pattern=r"^[ -~]+$", repr=False)]
+"""RFC 6749 A.12 and A.17: printable ASCII, so that it fits into a header."""
+
+
 class Tokens(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """What a system gave to whom it lets in. Neither token shows in ``repr``."""
 
-    access_token: str = Field(min_length=1, repr=False)
-    refresh_token: str = Field(min_length=1, repr=False)
+    access_token: _Token
+    refresh_token: _Token
     expires_at: AwareDatetime
     """When the access token ends."""
 
@@ -54,7 +58,7 @@ def tokens_from(answer: object, *, now: datetime, before: Tokens | None = None) 
         before: The tokens that were refreshed; without a new refresh token, theirs stays.
 
     Raises:
-        Rejected: It is no such answer; the message does not repeat it.
+        Unavailable: It is no such answer, as of a proxy in between; the message does not repeat it.
     """
     try:
         read = _Answer.model_validate(answer)
@@ -66,7 +70,8 @@ def tokens_from(answer: object, *, now: datetime, before: Tokens | None = None) 
     except ValidationError as error:
         fault = error.errors(include_input=False, include_context=False)[0]
         missing = fault["loc"][0] if fault["loc"] else "object"
-        raise Rejected(f"the token endpoint's answer has no usable {missing}: {fault['msg']}") from error
+        message = f"the token endpoint's answer has no usable {missing}: {fault['msg']}"
+        raise Unavailable(message, no_effect=True) from error
 
 
 Refresh = Callable[[Tokens], Tokens]

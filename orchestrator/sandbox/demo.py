@@ -62,7 +62,7 @@ class Demo:
         Raises:
             SandboxError: A stage was not seen to work.
         """
-        with self._stage("Mail provider, file store and shop"):
+        with self._stage("Mail provider, file store, shop and CRM"):
             self._sandbox.start_systems()
         self._start_in_background()
         with self._stage(f"Mail from {ONE_PURCHASE}: 'I lost my download', and the reply to it"):

@@ -30,6 +30,9 @@ SENT = "Sent"
 _MAX_MAIL_BYTES = 50 * 1024 * 1024
 _START_SECONDS = 10
 
+Route = Callable[[bytes], object]
+"""Takes a mail at once, from any thread."""
+
 
 class MailServer:
     """A mail provider: what SMTP accepts lies in the recipient's INBOX, byte for byte, and in the sender's Sent.
@@ -40,6 +43,7 @@ class MailServer:
         accounts: Password by mail address; the address in lower case is also the login name.
         auth_required: Whether SMTP takes mail only after a login. Without it a mail counts as
             submitted by the account that its envelope names as sender.
+        routes: Who takes mail for addresses of another provider.
         tls: The server's certificate. With it both ports offer STARTTLS, and two more speak TLS at once.
     """
 
@@ -51,8 +55,14 @@ class MailServer:
     """Speaks TLS at once; there is one only with ``tls``."""
 
     def __init__(
-        self, accounts: Mapping[str, str], *, auth_required: bool = False, tls: ssl.SSLContext | None = None
+        self,
+        accounts: Mapping[str, str],
+        *,
+        auth_required: bool = False,
+        routes: Mapping[str, Route] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._routes = {address.lower(): route for address, route in (routes or {}).items()}
         self._accounts = {address.lower(): password for address, password in accounts.items()}
         self._auth_required = auth_required
         self._tls = tls
@@ -79,7 +89,7 @@ class MailServer:
     async def _serve(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        post = await _PostOffice.open(self._accounts, auth_required=self._auth_required)
+        post = await _PostOffice.open(self._accounts, self._routes, auth_required=self._auth_required)
         transports: set[asyncio.WriteTransport] = set()
         servers = await self._listen(post, transports)
         started.set_result(None)
@@ -110,14 +120,17 @@ class MailServer:
 class _PostOffice:
     """Every account's mailboxes, and aiosmtpd's handler: it decides what is taken and files it."""
 
-    def __init__(self, accounts: Mapping[str, str], *, auth_required: bool) -> None:
+    def __init__(self, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool) -> None:
         self.accounts = accounts
+        self._routes = routes
         self._auth_required = auth_required
         self.mailboxes = {address: MailboxSet() for address in accounts}
 
     @classmethod
-    async def open(cls, accounts: Mapping[str, str], *, auth_required: bool) -> _PostOffice:
-        post = cls(accounts, auth_required=auth_required)
+    async def open(
+        cls, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool
+    ) -> _PostOffice:
+        post = cls(accounts, routes, auth_required=auth_required)
         for mailboxes in post.mailboxes.values():
             await mailboxes.add_mailbox(SENT)
         return post
@@ -137,7 +150,7 @@ class _PostOffice:
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if address.lower() not in self.mailboxes:
+        if address.lower() not in self.mailboxes.keys() | self._routes.keys():
             return "550 5.1.1 No such mailbox here"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -148,8 +161,11 @@ class _PostOffice:
         sender = str(session.auth_data) if session.authenticated else (envelope.mail_from or "")
         if mailboxes := self.mailboxes.get(sender.lower()):
             await _file(raw, await mailboxes.get_mailbox(SENT))
-        for address in envelope.rcpt_tos:
-            await _file(raw, await self.mailboxes[address.lower()].get_mailbox("INBOX"))
+        for address in map(str.lower, envelope.rcpt_tos):
+            if address in self._routes:
+                self._routes[address](raw)
+            else:
+                await _file(raw, await self.mailboxes[address].get_mailbox("INBOX"))
         return "250 2.0.0 OK"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL
@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS items (
 );
 """
 
-_ROWS: dict[str, Iterable[tuple[object, ...]]] = {
+ROWS: dict[str, list[tuple[Any, ...]]] = {
     "customers": [
         (1, "Anna Berg", ONE_PURCHASE),
         (2, "Tom Okafor", THREE_PURCHASES),
@@ -89,6 +89,8 @@ _ROWS: dict[str, Iterable[tuple[object, ...]]] = {
     ],
 }
 
+"""What lies in each table."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
@@ -102,7 +104,7 @@ def create_shop(path: Path) -> Shop:
     """Make the shop's database, or fill up what is missing in the one that is there."""
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_TABLES)
-        for table, rows in _ROWS.items():
+        for table, rows in ROWS.items():
             for row in rows:
                 database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
     file = f"file:{quote(str(path.absolute()))}"

@@ -1,4 +1,4 @@
-"""All systems of the story on this machine: a mail provider, a file store, a shop, Prefect and our worker."""
+"""All systems of the story on this machine: a mail provider, a file store, a shop, a CRM, Prefect and our worker."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
 from orchestrator.prefect_lane.environment import prefect_environment
+from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
+from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES, create_shop
@@ -57,15 +59,22 @@ class Sandbox:
     Args:
         data: Where databases and logs lie; the record begins anew with each start.
         config: The sandbox's configuration; addresses of the systems are handed over in the environment.
+        bindings: Capability to connection, where it is to be another one than the configuration says.
         prefect_port: Where Prefect is to listen, if that port is free; 0 for any.
     """
 
-    def __init__(self, data: Path, config: Path, *, prefect_port: int = PREFECT_PORT) -> None:
+    def __init__(
+        self, data: Path, config: Path, *, bindings: Mapping[str, str] | None = None, prefect_port: int = PREFECT_PORT
+    ) -> None:
         self._data = data
         self._config = config
         self._stack = ExitStack()
-        self.mail = MailServer(dict.fromkeys([SUPPORT, OWNER, *customers(), STRANGER], PASSWORD))
+        self._bindings = dict(bindings or {})
+        self._gmail_box = GmailBox(SUPPORT)
+        routes = {SUPPORT: self._gmail_box.deliver} if self._is_with_gmail else {}
+        self.mail = MailServer(dict.fromkeys([SUPPORT, OWNER, *customers(), STRANGER], PASSWORD), routes=routes)
         self.files = ObjectStore()
+        self.crm = KeapServer()
         self.prefect_url = ""
         self._prefect_port = free_port(prefect_port)
         self._started_at = datetime.now(UTC)
@@ -84,19 +93,41 @@ class Sandbox:
         self._stack.close()
 
     def start_systems(self) -> None:
-        """Start the mail provider, the file store and the shop, and tell our configuration where they are."""
-        self._stack.enter_context(self.mail)
-        self._stack.enter_context(self.files)
+        """Start the mail provider, the file store, the shop and the CRM, and tell our configuration where they are."""
+        for system in (self.mail, self.files, self.crm):
+            self._stack.enter_context(system)
+        fill(self.crm.crm)
         shop = create_shop(self._data / "shop.db")
         self._environment |= {
             CONFIG_VARIABLE: str(self._config),
             "ORCHESTRATOR_STORE__URL": f"sqlite:///{self._data / 'orchestrator.db'}",
             "ORCHESTRATOR_STORE__KEY_FILE": str(self._data / "keys" / "kek"),
             "ORCHESTRATOR_CONNECTIONS__SHOP__URL": shop.url,
+            "ORCHESTRATOR_CONNECTIONS__CRM__BASE_URL": self.crm.base_url,
             "ORCHESTRATOR_CONNECTIONS__FILES__ENDPOINT_URL": self.files.endpoint_url,
             "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__SMTP__PORT": str(self.mail.smtp_port),
             "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__IMAP__PORT": str(self.mail.imap_port),
+            **{f"ORCHESTRATOR_BINDINGS__{need.upper()}": name for need, name in self._bindings.items()},
+            **self._start_gmail(),
         }
+
+    @property
+    def _is_with_gmail(self) -> bool:
+        """Whether the support address lies with Gmail, and not with the mail provider."""
+        return self._bindings.get("mailer") == "gmail"
+
+    def _start_gmail(self) -> dict[str, str]:
+        gmail = self._stack.enter_context(GmailServer(self._gmail_box, deliver=smtp_to(self.mail.smtp_port)))
+        token_file = self._data / "tokens" / "gmail"
+        gmail.consents.grant_into(token_file, *READ_AND_SEND)
+        section = "ORCHESTRATOR_CONNECTIONS__GMAIL__"
+        moved = {
+            f"{section}ENDPOINT_URL": gmail.url,
+            f"{section}AUTH_URL": f"{gmail.url}/o/oauth2/v2/auth",
+            f"{section}TOKEN_URL": f"{gmail.url}/token",
+            f"{section}APP__TOKEN_FILE": str(token_file),
+        }
+        return moved | ({"ORCHESTRATOR_MAILBOXES__SUPPORT__CONNECTION": "gmail"} if self._is_with_gmail else {})
 
     def start_prefect(self) -> subprocess.Popen[bytes]:
         """Start the Prefect server and its UI, without waiting for it; again after a stop, at the same address."""

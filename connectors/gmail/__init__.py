@@ -1,0 +1,194 @@
+"""Gmail by its API: mail out and mail in for one account."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from importlib.util import find_spec
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from connectors.gmail.mailbox import GmailMailbox
+from connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
+from connectors.mail.message import compose, message_id, tell
+from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
+from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.plugins.tokens import TokenStore, tokens_from
+
+if TYPE_CHECKING:
+    from connectors.gmail.client import Client, Conversation
+
+__all__ = ["AppSettings", "GmailAccount", "GmailSettings", "ServiceAccountSettings", "register_connectors"]
+
+_SEARCHABLE = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`|~.@-]+>")
+"""Message-IDs that mean only themselves in a search; the sender chooses them, and others could mean more."""
+
+
+class GmailAccount:
+    """One account.
+
+    Args:
+        settings: Its address and credential.
+    """
+
+    def __init__(self, settings: GmailSettings) -> None:
+        if find_spec("googleapiclient") is None:
+            raise ConfigurationError(
+                "the gmail connector needs google-api-python-client: pip install 'process-orchestrator[gmail]'"
+            )
+        self._settings = settings
+        self._mailbox = GmailMailbox(max_size_bytes=settings.max_size_bytes, timeout_seconds=settings.timeout_seconds)
+        self._making_client = Lock()
+        self._verifier = ""
+
+    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+        """Send the mail, below the one that it answers if that lies in this account.
+
+        Raises:
+            ConnectorError: Without effect, unless the mail went out and Gmail's answer to it was not seen.
+        """
+        try:
+            identifier = message_id(effect_id, self._settings.id_domain)
+            message = compose(mail, sender=self._settings.sender, identifier=identifier)
+            raw = message.as_bytes()
+        except ValueError as exc:
+            raise Rejected(f"the mail cannot be written: {exc}") from exc
+        answered = str(message["In-Reply-To"] or "")
+
+        def send(gmail: Conversation) -> None:
+            thread = gmail.thread_of(answered) if _SEARCHABLE.fullmatch(answered) else None
+            gmail.send(raw, thread)
+
+        self._client.ask(send)
+        return Receipt(reference=identifier)
+
+    def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
+        """Mail the notice to ``notices_to``."""
+        if not self._settings.notices_to:
+            raise AccessDenied("nobody is named whom notices go to: set notices_to")
+        return self.send(tell(notice, to=self._settings.notices_to), effect_id=effect_id)
+
+    def position(self) -> str:
+        """Find where new mail begins."""
+        return self._client.ask(self._mailbox.position)
+
+    def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
+        """Read new mail; a page holds at most 50 mails and ``max_size_bytes``."""
+        return self._client.ask(lambda gmail: self._mailbox.page(gmail, cursor, limit))
+
+    def check(self) -> str:
+        """Open the account, and see that it may send as ``address``."""
+        return self._client.ask(self._seen)
+
+    def settlement(self, operation: str) -> Settlement:
+        """Settle a doubt about a sent mail by a search for its Message-ID."""
+        if operation not in ("send", "notify"):
+            raise LookupError(f"a Gmail account has no effect {operation!r}")
+        return Settlement(
+            doubt=DoubtClass.PROBE,
+            timeout=timedelta(seconds=self._settings.timeout_seconds),
+            settle=timedelta(seconds=self._settings.settle_seconds),
+            probe=self.find_sent,
+        )
+
+    def find_sent(self, effect_id: str, **_arguments: object) -> Receipt | None:
+        """Look whether the mail was sent; in every folder, because somebody may have moved it.
+
+        Raises:
+            ConnectorError: It cannot be told now.
+        """
+        identifier = message_id(effect_id, self._settings.id_domain)
+        found = self._client.ask(lambda gmail: gmail.thread_of(identifier))
+        return Receipt(reference=identifier) if found else None
+
+    def authorization_url(self, redirect_uri: str, state: str) -> str:
+        """Say where a person grants access (developers.google.com/identity/protocols/oauth2/native-app).
+
+        Raises:
+            ConfigurationError: This connection has a service account.
+        """
+        app = self._app
+        self._verifier = secrets.token_urlsafe(64)
+        challenge = urlsafe_b64encode(sha256(self._verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "client_id": app.client_id,
+            "redirect_uri": redirect_uri,
+            "response_type": "code",
+            "scope": " ".join(SCOPES),
+            "state": state,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "access_type": "offline",
+            # Else Google gives no refresh token to an app that was granted access before.
+            "prompt": "consent",
+            "login_hint": self._settings.sender.addr_spec,
+        }
+        return f"{self._settings.auth_url}?{urlencode(query)}"
+
+    def redeem(self, code: str, redirect_uri: str) -> str:
+        """Exchange the code, and store the token.
+
+        Raises:
+            ConnectorError: Google refuses it, or a scope was not granted.
+        """
+        app = self._app
+        form = {
+            "grant_type": "authorization_code",
+            "client_id": app.client_id,
+            "client_secret": app.client_secret.get_secret_value(),
+            "code": code,
+            "code_verifier": self._verifier,
+            "redirect_uri": redirect_uri,
+        }
+        asked = datetime.now(UTC)
+        answer = self._client.ask(lambda gmail: gmail.redeem(self._settings.token_url, form))
+        granted = str(answer.get("scope", "")).split()
+        if missing := [scope for scope in SCOPES if scope not in granted]:
+            raise AccessDenied(f"{' and '.join(missing)} was not granted: start again, and tick every box")
+        TokenStore(path=app.token_file).keep(tokens_from(answer, now=asked))
+        return f"Access to read and to send is granted; it is kept in {app.token_file}. Now run: orchestrator check"
+
+    @property
+    def _app(self) -> AppSettings:
+        if self._settings.app is None:
+            raise ConfigurationError(
+                "this connection uses a service account, to which the domain's administrator delegates access "
+                "(docs/connectors/gmail.md); there is nothing to grant in a browser"
+            )
+        return self._settings.app
+
+    def _seen(self, gmail: Conversation) -> str:
+        profile, address = gmail.profile(), self._settings.sender.addr_spec.lower()
+        own = str(profile["emailAddress"]).lower() == address
+        if not own and gmail.aliases().get(address) != "accepted":
+            raise AccessDenied(
+                "the account behind this credential may not send as 'address', and Gmail would put its own address "
+                'into From: grant access with the right account, or verify the address under "Send mail as" '
+                "in Gmail's settings"
+            )
+        sends = "it sends as itself" if own else "it sends as an address that it has verified"
+        return f"{self._settings.place} shows an account with {profile['messagesTotal']} messages; {sends}"
+
+    @property
+    def _client(self) -> Client:
+        with self._making_client:
+            return self._made_client
+
+    @cached_property
+    def _made_client(self) -> Client:
+        # Google's libraries take a tenth of a second to import: only who talks to Gmail waits for them.
+        from connectors.gmail.client import Client
+
+        return Client(self._settings)
+
+
+@hookimpl
+def register_connectors(register: RegisterConnector) -> None:
+    """Offer the connector ``gmail``."""
+    register(Connector(name="gmail", provides=(Mailer, Mailbox, Notifier), settings=GmailSettings, build=GmailAccount))

@@ -1,0 +1,145 @@
+"""Keap, formerly Infusionsoft: orders and contact cards through REST v2, REST hooks through v1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from threading import Lock
+from time import monotonic
+
+from connectors.keap import cards, hooks, orders
+from connectors.keap.access import AppAccess
+from connectors.keap.api import Desk, KeapApi
+from connectors.keap.settings import KeapSettings
+from orchestrator.capabilities import Contacts, OrderRecords, Purchase, Receipt
+from orchestrator.errors import AccessDenied, ConfigurationError, NotFound, Rejected
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.plugins.subscriptions import Subscription
+
+__all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
+
+BELIEVED_SECONDS = 600.0
+"""An account that has shown a known order is believed for so long when it shows none."""
+
+
+class KeapAccount:
+    """One Keap account.
+
+    Args:
+        settings: Where it is, as whom we come, and which files belong to its products.
+    """
+
+    def __init__(self, settings: KeapSettings) -> None:
+        self._settings = settings
+        self._api = KeapApi(settings)
+        self._believed_until = 0.0
+        self._believing = Lock()
+
+    def purchases_of(self, email: str) -> tuple[Purchase, ...]:
+        """Look up what the customer bought with this address: paid orders of products that have a file.
+
+        Raises:
+            AccessDenied: There is nothing, and the account does not even show the known order.
+        """
+        address = cards.plain_address(email)
+        found = self._api.operation(lambda desk: self._purchases_of(desk, address))
+        if not found:
+            self._api.operation(self._see_known_purchases)
+        return found
+
+    def tag(self, email: str, tag: str, *, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - a tag is simply set again
+        """Apply a tag to the contact; of several with this address, to the oldest."""
+        address = cards.plain_address(email)
+        return self._api.operation(lambda desk: cards.tag_card(desk, address, tag))
+
+    def note(self, email: str, text: str, *, effect_id: str | None = None) -> Receipt:
+        """Add a note to the contact's card; its last line names the effect, so that it can be looked for."""
+        address = cards.plain_address(email)
+        if self._settings.note_user is None:
+            raise Rejected("Keap wants to know in whose name a note is written: set note_user")
+        note: dict[str, object] = {
+            "user_id": self._settings.note_user,
+            "title": self._settings.note_title,
+            "text": f"{text}\n\n{_marker(effect_id)}" if effect_id else text,
+        }
+        return self._api.operation(lambda desk: cards.note_on_card(desk, address, note))
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare that a tag is simply set again, and that a note is looked for."""
+        timeout = 2 * self._api.system.limit  # what is left behind at the end holds its connection so long at most
+        if operation == "tag":
+            return Settlement(doubt=DoubtClass.NATURAL, timeout=timeout)
+        if operation == "note":
+            settle = timedelta(seconds=self._settings.settle_seconds)
+            return Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self._find_note)
+        raise LookupError(f"the keap connector has no effect {operation!r}")
+
+    def check(self) -> str:
+        """See the known customer, and an order of theirs if there are files to sell."""
+        seen = self._api.operation(self._see_known)
+        return f"{self._api.system.place} {seen}"
+
+    def authorization_url(self, redirect_uri: str, state: str) -> str:
+        """Say where a person lets our app into the account."""
+        return self._app.authorization_url(redirect_uri, state)
+
+    def redeem(self, code: str, redirect_uri: str) -> str:
+        """Exchange the code for the first tokens, and keep them in ``token_file``."""
+        return self._app.redeem(code, redirect_uri)
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        """List the account's REST hooks."""
+        return self._api.operation(hooks.hooks_of)
+
+    def subscribe(self, url: str, event: str) -> Subscription:
+        """Subscribe to an event such as ``order.add``; Keap calls the address at once to verify it."""
+        return self._api.operation(lambda desk: hooks.subscribe(desk, url, event))
+
+    def verify(self, key: str) -> Subscription:
+        """Let Keap verify a hook again."""
+        return self._api.operation(lambda desk: hooks.verify(desk, key))
+
+    @property
+    def _app(self) -> AppAccess:
+        if self._api.app is None:
+            raise ConfigurationError("this connection has an api_key, so that there is no access to grant")
+        return self._api.app
+
+    def _purchases_of(self, desk: Desk, address: str) -> tuple[Purchase, ...]:
+        return orders.purchases_of(desk, address, self._settings.assets)
+
+    def _see_known_purchases(self, desk: Desk) -> None:
+        """Believe that there is nothing only of an account that shows what we know to be there."""
+        with self._believing:
+            if monotonic() < self._believed_until:
+                return
+        if not self._purchases_of(desk, self._settings.known_email):
+            raise AccessDenied(
+                f"{desk.place}: shows no purchase of known_email, so that it is not believed that others bought "
+                "nothing: check the account, the credential's permissions, known_email and assets"
+            )
+        with self._believing:
+            self._believed_until = monotonic() + BELIEVED_SECONDS
+
+    def _see_known(self, desk: Desk) -> str:
+        if not cards.cards_of(desk, self._settings.known_email):
+            raise NotFound(f"{desk.place}: no contact has known_email: check the account, or known_email")
+        if not self._settings.assets:
+            return "shows the known contact; with assets, a known purchase is looked for as well"
+        if not (found := self._purchases_of(desk, self._settings.known_email)):
+            raise NotFound(f"{desk.place}: no purchase of known_email: check assets, or known_email")
+        return f"shows the known contact, purchases of theirs: {len(found)}"
+
+    def _find_note(self, effect_id: str, email: str, text: str) -> Receipt | None:  # noqa: ARG002 - the marker alone tells
+        address = cards.plain_address(email)
+        return self._api.operation(lambda desk: cards.find_note(desk, address, _marker(effect_id)))
+
+
+def _marker(effect_id: str) -> str:
+    return f"[ref:{effect_id}]"
+
+
+@hookimpl
+def register_connectors(register: RegisterConnector) -> None:
+    """Offer the connector."""
+    register(Connector(name="keap", provides=(OrderRecords, Contacts), settings=KeapSettings, build=KeapAccount))

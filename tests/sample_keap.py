@@ -1,0 +1,60 @@
+"""What the tests of the Keap connector share: an account, and connections to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from connectors.keap import KeapAccount, KeapSettings
+from orchestrator.errors import ConnectorError
+from orchestrator.plugins.tokens import TokenStore, tokens_from
+from orchestrator.sandbox.keap import ASSETS, KeapServer, fill
+from orchestrator.sandbox.shop import ONE_PURCHASE
+
+ANNA = ONE_PURCHASE
+
+
+def account() -> KeapServer:
+    """Make an account that holds the sandbox's customers and orders."""
+    keap = KeapServer()
+    fill(keap.crm)
+    return keap
+
+
+def settings_of(keap: KeapServer, **changes: object) -> KeapSettings:
+    usual = {"base_url": keap.base_url, "known_email": ANNA, "assets": ASSETS, "note_user": "1"}
+    key = {} if "client_id" in changes else {"api_key": keap.gate.api_key}
+    return KeapSettings.model_validate(usual | key | changes)
+
+
+def connect(keap: KeapServer, **changes: object) -> KeapAccount:
+    """Connect with a key."""
+    return KeapAccount(settings_of(keap, **changes))
+
+
+def connect_app(keap: KeapServer, token_file: Path, *, authorized: bool = True, **changes: object) -> KeapAccount:
+    """Connect with an app, which somebody has authorised."""
+    app: dict[str, object] = {
+        "client_id": keap.gate.client_id,
+        "client_secret": keap.gate.client_secret,
+        "token_file": token_file,
+        "token_url": keap.token_url,
+        "authorize_url": keap.authorize_url,
+    }
+    if authorized:
+        store = TokenStore(path=token_file)
+        store.keep(tokens_from(keap.gate.new_tokens(), now=store.clock()))
+    return connect(keap, **(app | changes))
+
+
+def raised_by(call: Callable[[], object]) -> ConnectorError:
+    """Return the error that a call raises, once it is known to give nothing away."""
+    import traceback
+
+    try:
+        call()
+    except ConnectorError as error:
+        printed = "".join(traceback.format_exception(error))
+        assert not [each for each in (ANNA, "sandbox-keap-key", "sandbox-app-secret", "s3cret") if each in printed]
+        return error
+    raise AssertionError("nothing was raised")
