@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from threading import Event, Lock
@@ -54,6 +55,8 @@ class Application:
         self.plugins = plugins or PluginHost(disabled=settings.plugins.disabled)
         self.ended = Event()
         """Set when a run has come to an end, or stopped."""
+        self.stopping = Event()
+        """Set when this program must let its runs go."""
         self._clock = clock
         self._guarded: dict[str, Guarded] = {}
         self._guarding = Lock()
@@ -71,7 +74,7 @@ class Application:
     @cached_property
     def runs(self) -> Runs:
         """Opens, leases and finds runs."""
-        return Runs(self.record)
+        return Runs(self.record, lease=timedelta(seconds=self.settings.worker.lease_seconds))
 
     @cached_property
     def connections(self) -> Connections:
@@ -89,7 +92,7 @@ class Application:
     def kernel(self) -> Kernel:
         """Executes runs."""
         owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        return Kernel(self.record, self.runs, self._bind, owner=owner)
+        return Kernel(self.record, self.runs, self._bind, owner=owner, stopping=self.stopping.is_set)
 
     @cached_property
     def people(self) -> PeopleDesk:

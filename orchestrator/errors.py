@@ -16,6 +16,7 @@ OrchestratorError
 │   ├── RunParked           the run waits for a person
 │   ├── RunPostponed        the run goes on by itself at a later time
 │   ├── RunFailed           the process raised an error of its own
+│   ├── RunCancelled        a person cancelled the run: it goes no further
 │   └── LeaseLost           another worker owns the run now: this one stops
 ├── NotRecorded             a run, event, effect, delivery or question is not in the record
 └── RecordError             the record cannot be read or does not verify
@@ -128,6 +129,10 @@ class RunPostponed(RunError):
 
 class RunFailed(RunError):
     """The process raised an error of its own."""
+
+
+class RunCancelled(RunError):
+    """A person cancelled the run: it goes no further."""
 
 
 class LeaseLost(RunError):

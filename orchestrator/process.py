@@ -17,9 +17,10 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.capabilities import Work
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, LeaseLost
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.plugins import RegisterProcess, hookimpl
+from orchestrator.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +65,12 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         Args:
             request: The input; it goes to the record, and Prefect sees a reference alone.
             options: What any Prefect flow takes (``return_state``, ``wait_for``).
+
+        Raises:
+            LeaseLost: Another worker has the run.
         """
+        from prefect.exceptions import Abort
+
         from orchestrator.bootstrap import application
         from orchestrator.prefect_lane.environment import prefect_at
 
@@ -72,7 +78,10 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         if not isinstance(request, str):
             request = REFERENCE + app.open_run(self.definition, self.read(request))
         with prefect_at(app.settings.prefect.api_url):
-            return super().__call__(request, **options)
+            try:
+                return super().__call__(request, **options)
+            except Abort as exc:
+                raise LeaseLost(str(exc)) from None
 
     def read(self, request: object) -> BaseModel:
         """Return the input as the process's own model.
@@ -91,20 +100,21 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
 
 
 def process(
-    name: str, *, case_key: Callable[[Any], str] | None = None
+    name: str, *, case_key: Callable[[Any], str] | None = None, schedule: Schedule | None = None
 ) -> Callable[[Callable[..., R]], ProcessFlow[..., R]]:
     """Make a process of a function.
 
     Args:
         name: The name of the process, a noun phrase: ``lost-download``.
         case_key: Tells from the input what the customer's case is known by, for example an address.
+        schedule: When it runs by itself, and with what input; ``[processes.<name>.schedule]`` changes it.
 
     Returns:
         A decorator that returns a Prefect flow.
     """
 
     def decorate(body: Callable[..., R]) -> ProcessFlow[..., R]:
-        return ProcessFlow(ProcessDefinition(name=name, body=body, case_key=case_key))
+        return ProcessFlow(ProcessDefinition(name=name, body=body, case_key=case_key, schedule=schedule))
 
     return decorate
 
@@ -140,4 +150,4 @@ def _schema(definition: ProcessDefinition) -> ParameterSchema:
     return schema
 
 
-__all__ = ["ProcessFlow", "RegisterProcess", "hookimpl", "process"]
+__all__ = ["ProcessFlow", "RegisterProcess", "Schedule", "hookimpl", "process"]

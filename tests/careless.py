@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost
-from orchestrator.kernel.runs import LEASE
 from orchestrator.kernel.session import Session
 from orchestrator.ledger.effect import Effect
 from orchestrator.ledger.effects import Ledger
@@ -82,7 +81,7 @@ class _Trespasser:
         self._session.report_late(effect_id, outcome)
 
     def commit(
-        self, *drafts: Draft, change: Callable[[Connection], None] | None = None, lease: timedelta = LEASE
+        self, *drafts: Draft, change: Callable[[Connection], None] | None = None, call: timedelta | None = None
     ) -> None:
         session, record = self._session, self._session._record
         with record.store.write() as tx:

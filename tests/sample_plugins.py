@@ -51,6 +51,7 @@ class Definition:
     title: str = "Report"
     needs: dict[str, Any] = field(default_factory=lambda: {"files": FileLinks})
     request: Any = Form
+    schedule: Any = None
 
 
 @dataclass

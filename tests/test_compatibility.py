@@ -11,6 +11,7 @@ from sample_settings import load
 from orchestrator.bindings import connect
 from orchestrator.capabilities import Cases, FileLinks, Mailer, People
 from orchestrator.plugins.host import PluginHost
+from orchestrator.schedule import Schedule
 
 
 class Delivery(BaseModel):
@@ -78,6 +79,11 @@ MISFITS: dict[str, tuple[str, str, list[str]]] = {
         "processes.monthly-report.schedule = {every_seconds = 60}\nbindings.mailer",
         ["[processes.monthly-report.schedule.request] month: is missing; write month = ... below [processes.mo"],
     ),
+    "schedule without a rhythm": (
+        "bindings.mailer",
+        'processes.monthly-report.schedule = {request = {month = "last"}}\nbindings.mailer',
+        ["[processes.monthly-report] schedule: has no rhythm; write one of cron, every_seconds and rrule, or"],
+    ),
     "mailbox on a connection that is none": (
         'connection = "post"',
         'connection = "shelf"',
@@ -114,6 +120,15 @@ def test_what_does_not_fit_together_is_told_with_its_place_and_remedy(
     problems = connected(tmp_path, WHOLE.replace(old, new, 1)).compatibility(PROCESSES)
     told = [str(problem).replace(f"{tmp_path}/o.toml: ", "") for problem in problems]
     assert [line[: len(start)] for line, start in zip(told, expected, strict=True)] == expected
+
+
+def test_the_request_of_a_declared_schedule_is_checked_too(tmp_path: Path) -> None:
+    daily = PROCESSES | {"monthly-report": Process(Definition(schedule=Schedule(cron="0 8 * * *")))}
+    [problem] = connected(tmp_path).compatibility(daily)
+    assert str(problem).startswith(f"{tmp_path}/o.toml: [processes.monthly-report.schedule.request] month: is missing")
+    for mended in ('schedule.request.month = "last"', "schedule.enabled = false", "enabled = false"):
+        settled = connected(tmp_path, f"processes.monthly-report.{mended}\n{WHOLE}")
+        assert settled.compatibility(daily) == []
 
 
 def test_a_process_that_is_switched_off_needs_nothing(tmp_path: Path) -> None:

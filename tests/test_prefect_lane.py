@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from deep import cases
+from prefect.client.orchestration import get_client
+from sample_plugins import with_processes
+from sample_prefect import (
+    GONE,
+    PATIENCE,
+    chain_of,
+    count_mails,
+    flow_run_ended,
+    open_run_of_a_process_that_is_gone,
+    pid_of_owner,
+    press_run,
+    press_run_and_wait_for_its_first_step,
+    retry,
+    run_of,
+    set_state,
+    shop_held,
+    shown_as,
+    task_titles,
+)
+from sample_runs import Errand
+from sample_settings import load
 
 from orchestrator.bootstrap import Application
 from orchestrator.capabilities import Decision
 from orchestrator.kernel.runs import Run, RunState
-from orchestrator.record.trail import Actor, Event
-from orchestrator.record.verify import verify
-from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, THREE_PURCHASES
+from orchestrator.plugins.host import PluginHost
+from orchestrator.prefect_lane.deployments import register
+from orchestrator.prefect_lane.environment import prefect_at
+from orchestrator.process import Schedule, process
+from orchestrator.record.trail import Actor
+from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES
 from orchestrator.sandbox.systems import STRANGER, Sandbox, SandboxError, wait_until
 
-PATIENCE = 60
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 SCHEDULED = "tom.okafor@example.org"
 
 
@@ -30,12 +55,25 @@ def prefect() -> list[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory, prefect: list[subprocess.Popen[bytes]]) -> Iterator[Sandbox]:
+def workers() -> list[subprocess.Popen[bytes]]:
+    """The workers that are alive; they share the work pool."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def sandbox(
+    tmp_path_factory: pytest.TempPathFactory,
+    prefect: list[subprocess.Popen[bytes]],
+    workers: list[subprocess.Popen[bytes]],
+) -> Iterator[Sandbox]:
     data = tmp_path_factory.mktemp("sandbox")
     config = data / "config.toml"
     config.write_text(
         Path("config/sandbox.toml").read_text()
         + f"""
+[worker]
+lease_seconds = 5
+
 [processes.lost-download.schedule]
 every_seconds = 3600
 request = {{ email = "{SCHEDULED}", product = "zippers" }}
@@ -44,7 +82,8 @@ request = {{ email = "{SCHEDULED}", product = "zippers" }}
     with Sandbox(data, config, prefect_port=0) as started:
         started.start_systems()
         prefect.append(started.start_prefect())
-        started.start_worker()
+        open_run_of_a_process_that_is_gone(started.application())
+        workers += [started.start_worker(), started.start_worker()]
         started.wait_for_prefect()
         started.wait_for_worker()
         yield started
@@ -53,51 +92,6 @@ request = {{ email = "{SCHEDULED}", product = "zippers" }}
 @pytest.fixture(scope="module")
 def app(sandbox: Sandbox) -> Application:
     return sandbox.application()
-
-
-def press_run(sandbox: Sandbox, **form: object) -> str:
-    """Start lost-download as the form of the Prefect UI does."""
-    deployment = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")
-    path = f"/deployments/{deployment['id']}/create_flow_run"
-    created = wait_until(lambda: sandbox.ask_prefect("POST", path, {"parameters": {"request": form}}), PATIENCE)
-    return str(created["id"])
-
-
-def retry(sandbox: Sandbox, flow_run_id: str) -> None:
-    """Make a flow run due again, as *Retry* and *Run now* of the Prefect UI do."""
-    body = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
-    assert wait_until(lambda: sandbox.ask_prefect("POST", f"/flow_runs/{flow_run_id}/set_state", body), PATIENCE)
-
-
-def flow_run_ended(sandbox: Sandbox, flow_run_id: str) -> dict[str, Any]:
-    def ended() -> dict[str, Any]:
-        flow_run = sandbox.ask_prefect("GET", f"/flow_runs/{flow_run_id}") or {}
-        return flow_run if flow_run.get("state_type") in FINAL else {}
-
-    found = wait_until(ended, PATIENCE)
-    assert found, f"flow run {flow_run_id} has not ended"
-    return found
-
-
-def run_of(app: Application, flow_run_id: str) -> Run:
-    run = app.runs.of_prefect(flow_run_id)
-    assert run is not None
-    return run
-
-
-def chain_of(app: Application, run: Run) -> list[Event]:
-    with app.record.store.read() as tx:
-        assert not verify(tx, run.run_id).breaches
-        return app.record.trail.chain(tx, run.run_id)
-
-
-def task_titles(sandbox: Sandbox, flow_run_id: str, count: int) -> list[str]:
-    def shown() -> list[dict[str, Any]]:
-        body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
-        tasks = sandbox.ask_prefect("POST", "/task_runs/filter", body) or []
-        return tasks if len(tasks) == count else []
-
-    return [task["name"] for task in wait_until(shown, PATIENCE) or []]
 
 
 def test_form_in_prefect_shows_title_description_and_example_of_each_field_and_no_need(sandbox: Sandbox) -> None:
@@ -155,7 +149,7 @@ def test_run_from_the_command_line_is_recorded_alike_and_prefect_sees_a_referenc
     called = sandbox.run("run", "lost-download", "--email", ONE_PURCHASE)
     assert called.returncode == 0, called.stderr
     run = app.runs.listed(state=RunState.DONE, limit=1)[0]
-    flow_run = flow_run_ended(sandbox, str(run.prefect_run_id))
+    flow_run = flow_run_ended(sandbox, shown_as(app, run))
     assert flow_run["state_name"] == "Completed"
     assert flow_run["parameters"] == {"request": f"run:{run.run_id}"}
     assert chain_of(app, run)[0].actor.name.startswith("operator:")
@@ -176,16 +170,25 @@ def test_scheduled_run_is_executed_and_recorded_as_such(sandbox: Sandbox, app: A
 
 def test_retry_in_prefect_of_a_finished_run_repeats_nothing(sandbox: Sandbox, app: Application) -> None:
     flow_run_id = press_run(sandbox, email=ONE_PURCHASE)
-    flow_run_ended(sandbox, flow_run_id)
+    ended = flow_run_ended(sandbox, flow_run_id)
     before = chain_of(app, run_of(app, flow_run_id))
     retry(sandbox, flow_run_id)
 
     def again() -> bool:
         flow_run = sandbox.ask_prefect("GET", f"/flow_runs/{flow_run_id}") or {}
-        return flow_run.get("run_count") == 2 and flow_run["state_name"] == "Completed"
+        return flow_run["state_name"] == "Completed" and flow_run["state_id"] != ended["state_id"]
 
     assert wait_until(again, PATIENCE)
     assert chain_of(app, run_of(app, flow_run_id)) == before
+
+
+def test_flow_run_of_another_record_fails_and_says_so(sandbox: Sandbox) -> None:
+    deployment = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")
+    body = {"parameters": {"request": "run:r-of-another-record"}, "enforce_parameter_schema": False}
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    foreign = wait_until(lambda: sandbox.ask_prefect("POST", path, body), PATIENCE)
+    ended = flow_run_ended(sandbox, foreign["id"])
+    assert (ended["state_name"], "no run r-of-another-record" in ended["state"]["message"]) == ("Failed", True)
 
 
 def test_retry_in_prefect_lets_a_parked_run_go_on(sandbox: Sandbox, app: Application) -> None:
@@ -200,6 +203,113 @@ def test_retry_in_prefect_lets_a_parked_run_go_on(sandbox: Sandbox, app: Applica
     assert wait_until(resumed, PATIENCE)
 
 
+def test_cancel_in_prefect_stops_a_run_before_its_next_step(sandbox: Sandbox, app: Application) -> None:
+    with shop_held(sandbox):
+        flow_run_id = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
+        set_state(sandbox, flow_run_id, "CANCELLING")
+        assert wait_until(lambda: run_of(app, flow_run_id).cancelled_by, PATIENCE)
+    assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Cancelled"
+    assert wait_until(lambda: run_of(app, flow_run_id).state is RunState.CANCELLED, PATIENCE)
+    kinds = [event.kind for event in chain_of(app, run_of(app, flow_run_id))]
+    assert kinds[-1] == "run.cancelled"
+    assert "effect.intent" not in kinds
+
+
+def test_parked_run_is_cancelled_in_prefect_or_here_and_shown_so_there(sandbox: Sandbox, app: Application) -> None:
+    there, here = (press_run(sandbox, email=STRANGER) for _ in range(2))
+    for flow_run_id in (there, here):
+        flow_run_ended(sandbox, flow_run_id)
+    set_state(sandbox, there, "CANCELLED")
+    assert wait_until(lambda: run_of(app, there).state is RunState.CANCELLED, PATIENCE)
+    assert sandbox.run("runs", "cancel", run_of(app, here).run_id).stdout == "Cancelled.\n"
+
+    def cancelled() -> bool:
+        return flow_run_ended(sandbox, here)["state_name"] == "Cancelled"
+
+    assert wait_until(cancelled, PATIENCE)
+
+
+def test_retry_of_a_run_that_is_under_way_executes_it_once(sandbox: Sandbox, app: Application) -> None:
+    mails = count_mails(sandbox, ONE_PURCHASE)
+    with shop_held(sandbox):
+        flow_run_id = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
+        retry(sandbox, flow_run_id)
+    assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
+    assert run_of(app, flow_run_id).state is RunState.DONE
+    assert count_mails(sandbox, ONE_PURCHASE) == mails + 1
+
+
+def test_worker_that_slept_leaves_the_end_to_the_one_that_took_over(sandbox: Sandbox, app: Application) -> None:
+    mails = count_mails(sandbox, ONE_PURCHASE)
+    with shop_held(sandbox):
+        flow_run_id = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
+        sleeper = pid_of_owner(app, flow_run_id)
+        os.kill(sleeper, signal.SIGSTOP)
+    try:
+        assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+    assert wait_until(lambda: f"Flow run {flow_run_id} is not executed here" in sandbox.log("worker"), PATIENCE)
+    assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
+    assert run_of(app, flow_run_id).state is RunState.DONE
+    assert count_mails(sandbox, ONE_PURCHASE) == mails + 1
+
+
+@process("tick", schedule=Schedule(cron="0 8 * * *", timezone="Europe/Berlin", request={"email": "run:me"}))
+def tick(request: Errand) -> None:
+    """Do nothing, every morning."""
+
+
+def ticking(sandbox: Sandbox, folder: Path, text: str = "", *processes: object) -> list[dict[str, Any]]:
+    """Register as a worker does at its start, in a work pool of its own; return the schedules of the process."""
+    prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = 'ticks'}}\n"
+    plugins = PluginHost(disabled=["flows"], extra={"ticks": with_processes(*processes)})
+    app = Application(load(folder, prefect + text), plugins=plugins)
+
+    async def start() -> None:
+        async with get_client() as client:
+            await register(client, app)
+
+    with prefect_at(app.settings.prefect.api_url):
+        anyio.run(start)
+    schedules: list[dict[str, Any]] = sandbox.ask_prefect("GET", "/deployments/name/tick/tick")["schedules"]
+    return schedules
+
+
+def test_declared_schedule_is_registered_once_and_follows_the_configuration(sandbox: Sandbox, tmp_path: Path) -> None:
+    [first] = ticking(sandbox, tmp_path, "", tick)
+    assert (first["schedule"]["cron"], first["schedule"]["timezone"]) == ("0 8 * * *", "Europe/Berlin")
+    assert first["parameters"] == {"request": {"email": "run:me"}}
+    assert ticking(sandbox, tmp_path, "", tick) == [first]
+    weekly = "processes.tick.schedule.rrule = 'FREQ=WEEKLY'"
+    [changed] = ticking(sandbox, tmp_path, weekly, tick)
+    assert changed["schedule"]["rrule"].endswith("FREQ=WEEKLY")
+    assert ticking(sandbox, tmp_path, weekly, tick) == [changed]
+    assert ticking(sandbox, tmp_path, "processes.tick.schedule.enabled = false", tick) == []
+    [again] = ticking(sandbox, tmp_path, "processes.tick.schedule.every_seconds = 60", tick)
+    assert again["schedule"]["interval"] == 60
+    assert ticking(sandbox, tmp_path, "processes.tick.schedule.every_seconds = 60", tick) == [again]
+
+
+def test_schedule_that_an_operator_paused_stays_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    [schedule] = ticking(sandbox, tmp_path, "", tick)
+    path = f"/deployments/{schedule['deployment_id']}/schedules"
+
+    def paused() -> bool:
+        sandbox.ask_prefect("PATCH", f"{path}/{schedule['id']}", {"active": False})
+        return [found["active"] for found in sandbox.ask_prefect("GET", path) or []] == [False]
+
+    assert wait_until(paused, PATIENCE)
+    assert [found["active"] for found in ticking(sandbox, tmp_path, "", tick)] == [False]
+
+
+def test_schedule_of_a_process_that_is_gone_is_removed_and_no_other_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert ticking(sandbox, tmp_path, "", tick)
+    assert ticking(sandbox, tmp_path) == []
+    [elsewhere] = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")["schedules"]
+    assert elsewhere["active"]
+
+
 def run_for(app: Application, process: str, customer: str) -> Run | None:
     with app.record.store.read() as tx:
         subject_ref = app.record.vault.find(tx, customer)
@@ -210,20 +320,18 @@ def run_for(app: Application, process: str, customer: str) -> Run | None:
 def test_mail_is_answered_while_prefect_is_away_and_its_run_is_shown_when_it_is_back(
     sandbox: Sandbox, app: Application, prefect: list[subprocess.Popen[bytes]]
 ) -> None:
-    prefect[-1].terminate()
-    prefect[-1].wait(PATIENCE)
+    with shop_held(sandbox):
+        under_way = press_run_and_wait_for_its_first_step(sandbox, app, email=REFUNDED)
+        prefect[-1].kill()
+        prefect[-1].wait(PATIENCE)
     sandbox.write_mail(OTHER_CASE, "Lost", "I lost the link to my linen dress pattern. Could you send it again?")
     reply = wait_until(lambda: sandbox.newest_mail(OTHER_CASE), PATIENCE)
     assert reply is not None
     assert reply["Subject"] == "Your download"
     prefect.append(sandbox.start_prefect())
 
-    def shown() -> str | None:
-        run = run_for(app, "lost-download", OTHER_CASE)
-        return run.prefect_run_id if run else None
-
-    flow_run_id = wait_until(shown, PATIENCE)
-    run = run_of(app, flow_run_id)
+    run = wait_until(lambda: run_for(app, "lost-download", OTHER_CASE), PATIENCE)
+    flow_run_id = shown_as(app, run)
     flow_run = flow_run_ended(sandbox, flow_run_id)
     assert (flow_run["name"], flow_run["state_name"]) == (run.run_id, "Completed")
     assert f"case:{run.case_id}" in flow_run["tags"]
@@ -232,6 +340,10 @@ def test_mail_is_answered_while_prefect_is_away_and_its_run_is_shown_when_it_is_
     by_run = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
     tables = wait_until(lambda: sandbox.ask_prefect("POST", "/artifacts/filter", by_run), PATIENCE)
     assert "Send the mail" in str(tables[0]["data"])
+    assert flow_run_ended(sandbox, under_way)["state_name"] == "Completed"
+    assert run_of(app, under_way).state is RunState.DONE
+    with app.record.store.read() as tx:  # it could not be shown, and kept no other run from it
+        assert app.runs.get(tx, GONE).prefect_run_id is None
 
 
 def test_no_private_value_reaches_prefect_by_a_triggered_run(sandbox: Sandbox) -> None:
@@ -243,8 +355,37 @@ def test_no_private_value_reaches_prefect_by_a_triggered_run(sandbox: Sandbox) -
     assert all(secret not in told for secret in (ONE_PURCHASE, THREE_PURCHASES, STRANGER, "X-Amz-Signature"))
 
 
-def test_worker_stops_at_sigterm(sandbox: Sandbox) -> None:
-    worker = sandbox.start_worker()
-    assert wait_until(lambda: sandbox.log("worker").count("started!") == 2, PATIENCE)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(PATIENCE) == 0
+@pytest.mark.parametrize("kill", range(cases(1, 20)))
+def test_what_killed_workers_left_is_finished_once_and_shown_as_it_is(
+    sandbox: Sandbox, app: Application, workers: list[subprocess.Popen[bytes]], kill: int
+) -> None:
+    parked = press_run(sandbox, email=STRANGER)
+    flow_run_ended(sandbox, parked)
+    mails = count_mails(sandbox, ONE_PURCHASE)
+    with shop_held(sandbox):
+        under_way = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
+        for worker in workers:
+            worker.kill()
+            worker.wait(PATIENCE)
+    pending = press_run(sandbox, email=ONE_PURCHASE)
+    set_state(sandbox, pending, "PENDING", force=True)  # as another kind of worker leaves it that dies
+    set_state(sandbox, parked, "CANCELLED")
+    workers[:] = [sandbox.start_worker()]
+    assert wait_until(lambda: run_of(app, parked).state is RunState.CANCELLED, PATIENCE)
+    for flow_run_id in (under_way, pending):
+        assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
+        assert run_of(app, flow_run_id).state is RunState.DONE
+        chain_of(app, run_of(app, flow_run_id))
+    assert count_mails(sandbox, ONE_PURCHASE) == mails + 2
+
+
+def test_worker_that_is_told_to_stop_lets_its_run_go_to_the_next_one(
+    sandbox: Sandbox, app: Application, workers: list[subprocess.Popen[bytes]]
+) -> None:
+    with shop_held(sandbox):
+        flow_run_id = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
+        workers[0].send_signal(signal.SIGTERM)
+    assert workers[0].wait(PATIENCE) == 0
+    run = run_of(app, flow_run_id)
+    assert (run.state, run.postponed) == (RunState.READY, 0)
+    assert [event.kind for event in chain_of(app, run)][-2:] == ["step.answered", "run.postponed"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sample_settings import load
 
+from orchestrator.schedule import Schedule
 from orchestrator.settings import (
     MailboxSettings,
     PluginSettings,
@@ -151,3 +152,33 @@ def test_where_a_setting_stands_can_be_asked(tmp_path: Path) -> None:
     assert loaded.where("connections", "shop", "password") == (
         "environment variable ORCHESTRATOR_CONNECTIONS__SHOP__PASSWORD: [connections.shop] password"
     )
+
+
+DECLARED = Schedule(cron="0 8 * * *", timezone="Europe/Berlin", request={"month": "last"})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", DECLARED),
+        ("enabled = false", None),
+        ("timezone = 'UTC'", Schedule(cron="0 8 * * *", timezone="UTC", request={"month": "last"})),
+        ("every_seconds = 60", Schedule(every_seconds=60, timezone="Europe/Berlin", request={"month": "last"})),
+        (
+            "rrule = 'FREQ=WEEKLY'\nrequest = {month = 'this'}",
+            Schedule(rrule="FREQ=WEEKLY", timezone="Europe/Berlin", request={"month": "this"}),
+        ),
+    ],
+    ids=["nothing", "off", "another zone", "another rhythm", "another rhythm and request"],
+)
+def test_the_configuration_changes_what_a_process_declares(
+    tmp_path: Path, written: str, expected: Schedule | None
+) -> None:
+    settings = load(tmp_path, f"[processes.report.schedule]\n{written}" if written else "")
+    assert settings.schedule_of("report", DECLARED) == expected
+
+
+def test_a_process_that_declares_no_schedule_is_given_one_by_the_configuration(tmp_path: Path) -> None:
+    settings = load(tmp_path, "[processes.report.schedule]\ncron = '0 8 * * *'")
+    assert settings.schedule_of("report", None) == Schedule(cron="0 8 * * *")
+    assert settings.schedule_of("another", None) is None

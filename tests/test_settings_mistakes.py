@@ -72,9 +72,32 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "two rhythms": (
         "processes.p.schedule = {every_seconds = 60, cron = '0 8 * * *'}",
-        ["o.toml: [processes.p] schedule: has no single rhythm; write either cron or every_seconds"],
+        ["o.toml: [processes.p] schedule: has more than one rhythm; write one of cron, every_seconds and rrule"],
     ),
-    "no rhythm": ("processes.p.schedule = {}", ["o.toml: [processes.p] schedule: has no single rhythm; write either"]),
+    "rrule that is none": (
+        "processes.p.schedule.rrule = 'FREQ=FORTNIGHTLY'",
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (invalid 'FREQ': FORTNIGHTLY"],
+    ),
+    "rrule that is over": (
+        "processes.p.schedule.rrule = 'FREQ=DAILY;UNTIL=20200301T000000'",
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (it never comes due again)"],
+    ),
+    "rrule that was used up": (
+        "processes.p.schedule.rrule = 'FREQ=DAILY;COUNT=3'",
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (it never comes due again)"],
+    ),
+    "rrule that never holds": (
+        "processes.p.schedule.rrule = 'FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'",
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (it never comes due again)"],
+    ),
+    "rrule that is too quick": (
+        "processes.p.schedule.rrule = 'FREQ=HOURLY'",
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (it repeats more often than"],
+    ),
+    "rrule with a zone of its own": (
+        'processes.p.schedule.rrule = "DTSTART:20260301T080000Z\\nRRULE:FREQ=DAILY"',
+        ["o.toml: [processes.p.schedule] rrule: is no usable recurrence rule of RFC 5545 (its DTSTART has a time"],
+    ),
     "all at once": (
         "[store]\nurl = 3\n[mailboxes.a]\nconnection = 'mail'\nproces = 'p'\n",
         [
@@ -167,7 +190,7 @@ def test_a_mistake_in_a_section_that_several_gave_names_them_all(tmp_path: Path)
     text = "[processes.p.schedule]\ncron = '0 8 * * *'"
     [told] = mistakes(tmp_path, text, PROCESSES__P__SCHEDULE__EVERY_SECONDS="60")
     variable = "environment variable ORCHESTRATOR_PROCESSES__P__SCHEDULE__EVERY_SECONDS"
-    assert told.startswith(f"o.toml with {variable}: [processes.p] schedule: has no single rhythm")
+    assert told.startswith(f"o.toml with {variable}: [processes.p] schedule: has more than one rhythm")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
@@ -258,6 +281,30 @@ def test_any_mistake_is_a_configuration_error_and_nothing_else(
 def test_any_cron_expression_is_taken_or_refused(expression: str) -> None:
     try:
         ScheduleSettings(cron=expression)
+    except ValueError:
+        return
+
+
+RULE_PARTS = st.sampled_from(
+    [
+        "FREQ=DAILY",
+        "FREQ=WEEKLY",
+        "FREQ=YEARLY",
+        "BYDAY=MO",
+        "BYDAY=-1FR",
+        "BYMONTHDAY=31",
+        "COUNT=1",
+        "INTERVAL=0",
+        "=",
+        "",
+    ]
+)
+
+
+@given(rule=st.text(string.printable, max_size=20) | st.lists(RULE_PARTS, max_size=4).map(";".join))
+def test_any_recurrence_rule_is_taken_or_refused(rule: str) -> None:
+    try:
+        ScheduleSettings(rrule=rule)
     except ValueError:
         return
 

@@ -12,7 +12,7 @@ from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES
 from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess
 from orchestrator.plugins.host import PROCESSES, PluginHost
-from orchestrator.settings import DESK, MailboxSettings, Problem, ScheduleSettings, Settings, problems_in
+from orchestrator.settings import DESK, MailboxSettings, Problem, Settings, problems_in
 from orchestrator.spelling import suggestion
 
 _NAMES = {capability: name for name, capability in CAPABILITIES.items()}
@@ -40,6 +40,7 @@ class Compatibility:
             *self._plugin_problems(),
             *self._bindings_problems(("bindings",), self._settings.bindings),
             *self._section_problems(processes),
+            *self._schedule_problems(processes),
             *self._need_problems(processes),
             *self._mailbox_problems(processes),
             *self._alarm_problems(processes),
@@ -100,16 +101,20 @@ class Compatibility:
                 yield self._unknown_process(self._settings.where("processes", name), name, processes)
                 continue
             yield from self._bindings_problems(("processes", name, "bindings"), section.bindings)
-            if section.schedule is not None:
-                yield from self._schedule_problems(name, section.schedule, processes[name])
 
-    def _schedule_problems(self, name: str, schedule: ScheduleSettings, process: OfferedProcess) -> list[Problem]:
-        model, path = process.definition.request, ("processes", name, "schedule", "request")
-        try:
-            model.model_validate(schedule.request)
-        except ValidationError as exc:
-            return problems_in(exc, model, lambda place: self._settings.where(*place), below=path)
-        return []
+    def _schedule_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
+        for name, process in processes.items():
+            schedule = self._settings.schedule_of(name, process.definition.schedule)
+            if schedule is None or not self._is_enabled(name):
+                continue
+            path, model = ("processes", name, "schedule"), process.definition.request
+            if schedule.rhythm is None:
+                remedy = "write one of cron, every_seconds and rrule, or enabled = false"
+                yield Problem(self._settings.where(*path), "has no rhythm", remedy)
+            try:
+                model.model_validate(schedule.request)
+            except ValidationError as exc:
+                yield from problems_in(exc, model, lambda place: self._settings.where(*place), below=(*path, "request"))
 
     def _need_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
         for name, process in processes.items():

@@ -10,6 +10,7 @@ from orchestrator.bootstrap import application, this_user
 from orchestrator.capabilities import Decision
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.cancelling import cancel as cancel_run
 from orchestrator.kernel.runs import RunState
 
 decisions = App(name="decisions", help="Questions that runs ask, and their answers.")
@@ -101,3 +102,14 @@ def resume(run: str) -> None:
     """
     application().runs.resume(run, this_user())
     say("Ready. The worker goes on with it; steps already done are not repeated.")
+
+
+@runs.command
+def cancel(run: str) -> None:
+    """Cancel a run; one that is under way stops before its next step.
+
+    Args:
+        run: The run's id.
+    """
+    at_once = cancel_run(application().record, run, this_user())
+    say("Cancelled." if at_once else "It stops before its next step.")

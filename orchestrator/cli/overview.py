@@ -79,15 +79,14 @@ def _load_all(app: Application) -> None:
 
 def _process(app: Application, name: str) -> dict[str, Any]:
     definition = app.definition(name)
-    settings = app.settings.processes.get(name)
-    schedule = settings.schedule if settings else None
+    schedule = app.settings.schedule_of(name, definition.schedule)
     answers = {need: _answer(app, name, capability_name(kind)) for need, kind in definition.needs.items()}
     return {
         "process": name,
         "title": definition.title,
         "version": definition.version,
         "needs": [f"{need} from {connection}" for need, connection in answers.items()],
-        "schedule": (schedule.cron or f"every {schedule.every_seconds} s") if schedule else None,
+        "schedule": f"{schedule.rhythm} ({schedule.timezone})" if schedule else None,
     }
 
 

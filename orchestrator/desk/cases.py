@@ -97,5 +97,5 @@ def _has_stopped_run(tx: Connection, case: cases.Case) -> bool:
     """Tell whether a run that serves the case, or the one that opened it, will not go on by itself."""
     opener = select(effect.c.run_id).where(effect.c.effect_id == case.opened_by)
     mine = or_(run.c.case_id == case.case_id, run.c.run_id == case.opened_by, run.c.run_id.in_(opener))
-    stopped = select(run.c.run_id).where(mine, run.c.state.in_([RunState.PARKED, RunState.FAILED]))
+    stopped = select(run.c.run_id).where(mine, run.c.state.in_([RunState.PARKED, RunState.FAILED, RunState.CANCELLED]))
     return tx.execute(stopped.limit(1)).first() is not None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.capabilities import CAPABILITIES
 from orchestrator.errors import PluginError
+from orchestrator.schedule import Schedule
 
 VERSION_DIGITS = 12
 
@@ -25,11 +26,13 @@ class ProcessDefinition:
         name: The name of the process, for example ``lost-download``.
         body: The function: one input model, then keyword-only needs.
         case_key: Tells from the input what the customer's case is known by, if there is one.
+        schedule: When it runs by itself, if nothing else is configured.
     """
 
     name: str
     body: Callable[..., Any]
     case_key: Callable[[Any], str] | None = None
+    schedule: Schedule | None = None
 
     @cached_property
     def title(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import update
+from sqlalchemy import case, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
@@ -20,11 +20,13 @@ from orchestrator.errors import (
     OrchestratorError,
     RateLimited,
     RecordError,
+    RunCancelled,
     RunFailed,
     RunParked,
     RunPostponed,
 )
 from orchestrator.kernel import cases
+from orchestrator.kernel.cancelling import end_cancelled
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.operations import unsealer
 from orchestrator.kernel.past import RecordedRun, read_past
@@ -55,16 +57,25 @@ class Kernel:
         binder: Joins processes and systems.
         owner: A name for this worker that no other one has.
         ledger: Makes the ledger of a session.
+        stopping: Tells whether this worker stops: then runs are let go before their next step.
     """
 
     def __init__(
-        self, record: Record, runs: Runs, binder: Binder, *, owner: str, ledger: LedgerFactory = Ledger
+        self,
+        record: Record,
+        runs: Runs,
+        binder: Binder,
+        *,
+        owner: str,
+        ledger: LedgerFactory = Ledger,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._record = record
         self._runs = runs
         self._binder = binder
         self._owner = owner
         self._ledger = ledger
+        self._stopping = stopping
 
     def execute(self, definition: ProcessDefinition, run_id: str, window: StepWindow | None = None) -> Any:
         """Execute a run to its end, or as far as it gets; steps already done are answered from the record.
@@ -81,6 +92,7 @@ class Kernel:
             RunPostponed: It goes on later by itself.
             RunParked: It waits for a person.
             RunFailed: The process raised an error of its own.
+            RunCancelled: A person cancelled it.
             LeaseLost: Another worker has it.
             NotRecorded: There is no such run of this process.
             sqlalchemy.exc.OperationalError: The record cannot be written now; the run goes on later by itself.
@@ -88,13 +100,23 @@ class Kernel:
         run = self._runs.acquire(run_id, self._owner, process=definition.name)
         if run is None:
             return self._result_of(definition, run_id)
-        session = Session(self._record, run, owner=self._owner, process_version=definition.version)
+        session = Session(
+            self._record,
+            run,
+            owner=self._owner,
+            process_version=definition.version,
+            lease=self._runs.lease,
+            stopping=self._stopping,
+        )
         window = window or Plain()
         session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
         try:
             return self._run_body(definition, session, window)
         except (LeaseLost, OperationalError, InterfaceError):
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
+            raise
+        except RunCancelled:
+            session.commit(change=lambda tx: end_cancelled(self._record, tx, run_id))
             raise
         except RunPostponed as exc:
             raise self._postpone(session, exc) from exc
@@ -179,14 +201,20 @@ class Kernel:
             "owner": None,
             "lease_until": None,
             "mirror": session.mirror,
+            "mirror_after": None,
             "ended_at": stamp(now) if over else None,
         }
+
+        if not over:  # somebody cancelled it meanwhile: whoever takes it next ends it
+            cancelled = run_table.c.cancelled_by.is_not(None)
+            columns["state"] = case((cancelled, RunState.READY), else_=state)
+            columns["due_at"] = case((cancelled, stamp(now)), else_=columns.get("due_at", run_table.c.due_at))
 
         def change(tx: Any) -> None:
             tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if answered and session.run.case_id is not None:
                 cases.mark_answered(tx, session.run.case_id, now)
-            if state is RunState.READY:
+            if not over:
                 wake_on_commit(tx)  # others look when it comes due
 
         session.commit(session.draft(kind, data, sealer=sealer), change=change)
@@ -219,5 +247,7 @@ def _not_free(run: Run) -> Exception:
             return RunParked(run.reason)
         case RunState.FAILED:
             return RunFailed(f"run {run.run_id} failed: {run.reason}; resume it with: orchestrator runs resume")
+        case RunState.CANCELLED:
+            return RunCancelled(f"run {run.run_id} was cancelled")
         case _:
             return LeaseLost(f"run {run.run_id}: another worker has it")

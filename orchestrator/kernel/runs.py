@@ -24,7 +24,7 @@ from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
 from orchestrator.wakeup import wake_on_commit
 
 LEASE = timedelta(seconds=60)
-"""A run belongs to its owner for so long after the owner's last commit."""
+"""A run belongs to its owner for so long after the owner's last commit, unless ``[worker] lease_seconds`` says else."""
 
 
 class RunState(StrEnum):
@@ -38,6 +38,7 @@ class RunState(StrEnum):
     """Waits for a person."""
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class Mirror(StrEnum):
@@ -66,6 +67,8 @@ class Run:
     ended_at: datetime | None
     postponed: int
     fence: int
+    cancelled_by: str | None = None
+    """Who wants it cancelled; it is, before its next step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +123,12 @@ class Runs:
 
     Args:
         record: Where everything is written down.
+        lease: A run belongs to its owner for so long after the owner's last commit.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *, lease: timedelta = LEASE) -> None:
         self._record = record
+        self.lease = lease
 
     def open(self, tx: Connection, opening: Opening) -> bool:
         """Open a run, ready to be executed, in the caller's transaction.
@@ -144,7 +149,7 @@ class Runs:
             "prefect_run_id": opening.prefect_run_id,
             "state": RunState.READY,
             "created_at": stamp(now),
-            "due_at": stamp(now + LEASE if opening.reserved else now),
+            "due_at": stamp(now + self.lease if opening.reserved else now),
         }
         if not insert_if_new(tx, run, row, unique=["run_id"]):
             return False
@@ -165,12 +170,12 @@ class Runs:
         with self._record.store.write() as tx:
             taken = tx.execute(
                 update(run)
-                .where(run.c.run_id == run_id, run.c.process == process, _free(now))
+                .where(run.c.run_id == run_id, run.c.process == process, free(now))
                 .values(
                     state=RunState.RUNNING,
                     owner=owner,
                     fence=run.c.fence + 1,
-                    lease_until=stamp(now + LEASE),
+                    lease_until=stamp(now + self.lease),
                 )
             )
             return self.get(tx, run_id) if taken.rowcount == 1 else None
@@ -202,14 +207,11 @@ class Runs:
             NotRecorded: No such run is parked or failed.
         """
         now = self._record.clock()
-        due_at = now + LEASE if reserved else now
+        due_at = stamp(now + self.lease if reserved else now)
+        ready = {"state": RunState.READY, "reason": "", "due_at": due_at, "ended_at": None, "postponed": 0}
         with self._record.store.write() as tx:
             stopped = run.c.state.in_([RunState.PARKED, RunState.FAILED])
-            found = tx.execute(
-                update(run)
-                .where(run.c.run_id == run_id, stopped)
-                .values(state=RunState.READY, reason="", due_at=stamp(due_at), ended_at=None, postponed=0)
-            )
+            found = tx.execute(update(run).where(run.c.run_id == run_id, stopped).values(**ready, cancelled_by=None))
             if found.rowcount != 1:
                 raise NotRecorded(f"run {run_id} is not parked and has not failed; see: orchestrator runs")
             record = self.get(tx, run_id)
@@ -309,7 +311,8 @@ def _waiting(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _free(now: datetime) -> ColumnElement[bool]:
+def free(now: datetime) -> ColumnElement[bool]:
+    """Nobody executes the run, and nothing but its turn is awaited."""
     return or_(
         run.c.state == RunState.READY,
         and_(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now)),
@@ -331,4 +334,5 @@ def _run(row: Row[Any]) -> Run:
         ended_at=moment(row.ended_at) if row.ended_at else None,
         postponed=row.postponed,
         fence=row.fence,
+        cancelled_by=row.cancelled_by,
     )

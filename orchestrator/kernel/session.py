@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.errors import LeaseLost, RecordError
+from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
 from orchestrator.kernel.runs import LEASE, Mirror, Run
 from orchestrator.ledger.effects import find_effect
 from orchestrator.record.clock import stamp
@@ -19,6 +19,8 @@ from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Context, Draft, Event, Sealer
 from orchestrator.record.verify import verify
 
+LOOK = timedelta(seconds=0.1)
+"""Between two steps, an owner looks so often whether somebody cancelled its run."""
 Change = Callable[[Connection], None]
 
 
@@ -38,9 +40,20 @@ class Session:
         run: The run, as ``Runs.acquire`` gave it.
         owner: The owner it was leased to.
         process_version: The version of the process that executes it now.
+        lease: The run is the owner's for so long after each commit.
+        stopping: Tells whether the owner must let its runs go.
     """
 
-    def __init__(self, record: Record, run: Run, *, owner: str, process_version: str) -> None:
+    def __init__(
+        self,
+        record: Record,
+        run: Run,
+        *,
+        owner: str,
+        process_version: str,
+        lease: timedelta = LEASE,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.run = run
         self.progressed = False
         """Whether this owner has brought the run a step forward."""
@@ -50,8 +63,10 @@ class Session:
         """What is left to show of the run when this owner gives it back."""
         self._record = record
         self._owner = owner
+        self._lease = lease
         self._kept: list[Draft] = []
-        self._renewed_at = record.clock()
+        self._renewed_at = self._looked_at = record.clock()
+        self._stopping = stopping
         self.context = Context(
             run_id=run.run_id,
             prefect_run_id=run.prefect_run_id,
@@ -81,6 +96,29 @@ class Session:
             events = self._record.trail.chain(tx, self.run.run_id)
             return Past(events=events, private=self._record.trail.private_values(tx, [e.event_id for e in events]))
 
+    def go_on(self) -> None:
+        """Do nothing, unless the run has to stop before its next step.
+
+        Raises:
+            RunCancelled: A person cancelled it.
+            RunPostponed: Its owner stops; another one goes on with it at once.
+        """
+        now = self.now()
+        if self._is_cancelled(now):
+            raise RunCancelled(f"run {self.run.run_id} was cancelled")
+        if self._stopping():
+            raise RunPostponed("its worker was stopped; another one goes on", due_at=now)
+
+    def _is_cancelled(self, now: datetime) -> bool:
+        if self.run.cancelled_by is not None:
+            return True
+        if now < self._looked_at + LOOK:
+            return False
+        self._looked_at = now
+        asked = select(run_table.c.cancelled_by).where(run_table.c.run_id == self.run.run_id)
+        with self._record.store.read() as tx:
+            return tx.execute(asked).scalar_one() is not None
+
     def draft(self, kind: str, data: Mapping[str, Any], *, sealer: Sealer | None = None, **context: Any) -> Draft:
         """Return an event of this run."""
         about = replace(self.context, **context)
@@ -92,11 +130,16 @@ class Session:
         Only slow queries bring about a commit: the lease must not lapse while its owner is alive.
         """
         self._kept.append(draft)
-        if self.now() >= self._renewed_at + LEASE / 3:
+        if self.now() >= self._renewed_at + self._lease / 3:
             self.commit()
 
-    def commit(self, *drafts: Draft, change: Change | None = None, lease: timedelta = LEASE) -> None:
+    def commit(self, *drafts: Draft, change: Change | None = None, call: timedelta | None = None) -> None:
         """Append the events kept back and these, and make the change, in one durable transaction.
+
+        Args:
+            drafts: The events.
+            change: Changes other tables.
+            call: How long the call may take that comes next: the lease outlives it.
 
         Raises:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
@@ -104,7 +147,7 @@ class Session:
         now = self.now()
         try:
             with self._record.store.write() as tx:
-                self._hold(tx, now + lease)
+                self._hold(tx, now + (self._lease if call is None else call + self._lease / 2))
                 head = self._record.trail.append(tx, self.run.run_id, self._head, [*self._kept, *drafts], now)
                 if change is not None:
                     change(tx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, select
 from orchestrator.capabilities import CAPABILITIES, Receipt
 from orchestrator.errors import NotRecorded, RecordError
 from orchestrator.kernel.operations import forms_of
-from orchestrator.kernel.runs import wake_parked
+from orchestrator.kernel.runs import RunState, wake_parked
 from orchestrator.ledger.effects import find_effect, move_effect
 from orchestrator.ledger.states import FINAL, Cause, State, advance
 from orchestrator.record.clock import stamp
@@ -65,9 +66,17 @@ def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> Non
         now = record.clock()
         columns = {"state": state, "updated_at": stamp(now)}
         move_effect(tx, effect_id, row.attempt, State.NEEDS_DECISION, columns)
-        wake_parked(tx, row.run_id, now)
-        draft = Draft(kind=kind, context=_context(tx, row), data={"decision": decision}, actor=actor)
+        _wake(tx, row, decision, now)
+        draft = Draft(kind=kind, context=effect_context(tx, row), data={"decision": decision}, actor=actor)
         record.trail.append_alone(tx, row.run_id, draft, now)
+
+
+def _wake(tx: Connection, row: Any, decision: Cause, now: datetime) -> None:
+    """Let the run go on; a cancelled one stays as it is."""
+    if tx.execute(select(run.c.state).where(run.c.run_id == row.run_id)).scalar_one() != RunState.CANCELLED:
+        wake_parked(tx, row.run_id, now)
+    elif decision is Cause.RETRY:
+        raise RecordError(f"run {row.run_id} was cancelled: only --happened or --give-up can settle its effects")
 
 
 def _refuse_happened_without_receipt(row: Any, decision: Cause) -> None:
@@ -76,7 +85,8 @@ def _refuse_happened_without_receipt(row: Any, decision: Cause) -> None:
         raise RecordError(f"{form.name} answers with more than a receipt: only --retry or --give-up can settle it")
 
 
-def _context(tx: Connection, row: Any) -> Context:
+def effect_context(tx: Connection, row: Any) -> Context:
+    """Return what an event about this effect is about."""
     owner = tx.execute(select(run).where(run.c.run_id == row.run_id)).one()
     return Context(
         run_id=row.run_id,

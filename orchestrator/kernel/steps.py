@@ -17,6 +17,7 @@ from orchestrator.errors import (
     Diverged,
     EffectAbandoned,
     OrchestratorError,
+    RunError,
     RunPostponed,
     Unavailable,
 )
@@ -87,6 +88,7 @@ class Steps:
         What is not for the process to decide ends its run, even if the process swallows it.
         """
         self.go_on()
+        self._go_on_if_wanted()
         self._count += 1
         step = _Step(number=self._count, form=form, bound=bound, arguments=arguments)
         try:
@@ -102,6 +104,13 @@ class Steps:
         """Do nothing, unless the run has to stop: then raise again why."""
         if self._stopped is not None:
             raise self._stopped
+
+    def _go_on_if_wanted(self) -> None:
+        try:
+            self._session.go_on()
+        except RunError as exc:
+            self._stopped = exc
+            raise
 
     @property
     def left_out(self) -> bool:

@@ -26,9 +26,9 @@ class Owner(Protocol):
         ...
 
     def commit(
-        self, *drafts: Draft, change: Callable[[Connection], None] | None = None, lease: timedelta = ...
+        self, *drafts: Draft, change: Callable[[Connection], None] | None = None, call: timedelta | None = None
     ) -> None:
-        """Write events and change in one durable transaction that holds the fence."""
+        """Write events and change in one durable transaction that holds the fence, also for the call that follows."""
         ...
 
     def report_late(self, effect_id: str, outcome: str) -> None:

@@ -42,8 +42,6 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
 LONGEST_ASKED = timedelta(days=1)
 """A system that asks for a longer wait is asked again after so long."""
-LEASE_MARGIN = timedelta(seconds=30)
-"""A lease outlives the call that it covers by so much."""
 
 
 def delay(attempt: int) -> timedelta:
@@ -136,7 +134,7 @@ class Ledger:
             self._draft(effect, intent, {"request": effect.request}, sealer=effect.sealer),
             self._draft(effect, attempted, {"attempt": 1}),
             change=change,
-            lease=effect.settlement.timeout + LEASE_MARGIN,
+            call=effect.settlement.timeout,
         )
         return now
 
@@ -154,7 +152,7 @@ class Ledger:
             attempt,
             *causes,
             data={"attempt": attempt + 1},
-            lease=effect.settlement.timeout + LEASE_MARGIN,
+            call=effect.settlement.timeout,
             attempt=attempt + 1,
             connection=effect.about["connection"],
             call_deadline=stamp(now + effect.settlement.timeout),
@@ -271,7 +269,7 @@ class Ledger:
         *causes: Cause,
         data: dict[str, Any] | None = None,
         sealer: Sealer | None = None,
-        lease: timedelta | None = None,
+        call: timedelta | None = None,
         **columns: Any,
     ) -> None:
         """Go from one state to the next, by compare-and-set, together with the audit events that say so.
@@ -288,10 +286,7 @@ class Ledger:
         def change(tx: Connection) -> None:
             move_effect(tx, effect.effect_id, held_attempt, state, columns)
 
-        if lease is None:
-            self._owner.commit(*drafts, change=change)
-        else:
-            self._owner.commit(*drafts, change=change, lease=lease)
+        self._owner.commit(*drafts, change=change, call=call)
 
     def _draft(self, effect: Effect, kind: str, data: dict[str, Any], *, sealer: Sealer | None = None) -> Draft:
         return self._owner.draft(

@@ -11,6 +11,7 @@ IN_DOUBT     --found-->    CONFIRMED        a probe saw that it happened
 IN_DOUBT     --absent-->   PLANNED          a probe saw that it did not
 IN_DOUBT     --ask-->      NEEDS_DECISION   nobody can know: a person decides
 NEEDS_DECISION --happened--> CONFIRMED, --retry--> PLANNED, --give-up--> ABANDONED
+PLANNED      --give-up-->  ABANDONED        its run was cancelled
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], tuple[State, str]] = {
     (_IN_DOUBT, Cause.FOUND): (State.CONFIRMED, "effect.outcome"),
     (_IN_DOUBT, Cause.ABSENT): (State.PLANNED, "effect.absent"),
     (_IN_DOUBT, Cause.ASK): (State.NEEDS_DECISION, "effect.needs_decision"),
+    (_PLANNED, Cause.GIVE_UP): (State.ABANDONED, "effect.decision"),
     (_ASKED, Cause.HAPPENED): (State.CONFIRMED, "effect.decision"),
     (_ASKED, Cause.RETRY): (State.PLANNED, "effect.decision"),
     (_ASKED, Cause.GIVE_UP): (State.ABANDONED, "effect.decision"),

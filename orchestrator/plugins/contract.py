@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, operations_of
 from orchestrator.errors import PluginError
 from orchestrator.plugins.connector import Connector
+from orchestrator.schedule import Schedule
 from orchestrator.spelling import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -43,6 +44,10 @@ class ProcessDescription(Protocol):
     @property
     def request(self) -> type[BaseModel]:
         """The model of its input."""
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When it runs by itself, if nothing else is configured."""
 
 
 class OfferedProcess(Protocol):

@@ -16,7 +16,7 @@ QUIET: Mapping[str, str] = MappingProxyType(
     {
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # a run must never start a server of its own
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",  # results belong to the record
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "10",  # events wake the worker; the poll is for what they miss
         "PREFECT_CLIENT_MAX_RETRIES": "2",  # what Prefect misses, the record holds
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -12,19 +12,25 @@ from typing import TYPE_CHECKING, Any
 from prefect import Task, get_run_logger
 from prefect.client.schemas import FlowRun, State
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect.exceptions import Abort
+from prefect.states import Cancelled, Completed, Failed
 
 from orchestrator.bootstrap import Application, application
-from orchestrator.errors import AwaitingDecision, LeaseLost, OrchestratorError, RunFailed, RunParked, RunPostponed
+from orchestrator.errors import (
+    AwaitingDecision,
+    LeaseLost,
+    OrchestratorError,
+    RunCancelled,
+    RunFailed,
+    RunParked,
+    RunPostponed,
+)
 from orchestrator.kernel.runs import RunState
+from orchestrator.prefect_lane.claiming import actor_of, run_of
 from orchestrator.prefect_lane.states import PARKED, POSTPONED
-from orchestrator.process import REFERENCE
-from orchestrator.record.trail import Actor
 
 if TYPE_CHECKING:
     from orchestrator.process import ProcessFlow
-
-ELSEWHERE = "Elsewhere"
 
 
 class TaskRuns:
@@ -75,6 +81,9 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
 
     Returns:
         The result of the process, or the state that says why there is none.
+
+    Raises:
+        Abort: Another worker has the run: how it ends is not for this one to say.
     """
     app = application()
     flow_run = _flow_run()
@@ -87,29 +96,21 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     except RunPostponed as exc:
         return Failed(name=POSTPONED, message=f"{exc}; tried again at {exc.due_at:%H:%M:%S} UTC", data=exc)
     except LeaseLost as exc:
-        return Failed(name=ELSEWHERE, message=str(exc), data=exc)
+        raise Abort(str(exc)) from exc
+    except RunCancelled as exc:
+        return Cancelled(message=str(exc))
     except RunFailed as exc:
         return Failed(message=str(exc), data=exc)
 
 
 def _run_id(app: Application, flow: ProcessFlow[..., Any], request: Any, flow_run: FlowRun) -> str:
-    known = app.runs.of_prefect(str(flow_run.id))
-    if known is not None:
-        if known.state in (RunState.PARKED, RunState.FAILED):  # somebody pressed Retry
-            app.runs.resume(known.run_id, _actor(flow_run), reserved=True)
-        return known.run_id
-    if isinstance(request, str) and request.startswith(REFERENCE):
-        run_id = request.removeprefix(REFERENCE)
-        app.runs.attach(run_id, str(flow_run.id))
-        return run_id
-    return app.open_run(flow.definition, flow.read(request), actor=_actor(flow_run), prefect_run_id=str(flow_run.id))
-
-
-def _actor(flow_run: FlowRun) -> Actor:
-    """Say who started a flow run; Prefect's own word for a person can be forged, so it proves nothing."""
-    if flow_run.auto_scheduled:
-        return Actor(name="schedule", auth="prefect schedule")
-    return Actor(name="operator", auth="unattributed")
+    known = run_of(app, flow_run)
+    if known is None:
+        actor = actor_of(flow_run)
+        return app.open_run(flow.definition, flow.read(request), actor=actor, prefect_run_id=str(flow_run.id))
+    if known.state in (RunState.PARKED, RunState.FAILED):  # somebody pressed Retry
+        app.runs.resume(known.run_id, actor_of(flow_run), reserved=True)
+    return known.run_id
 
 
 def _flow_run() -> FlowRun:

@@ -2,30 +2,42 @@
 
 A run that comes to an end, or stops, is marked in the same transaction (``run.mirror``). The mirror takes
 the marked runs one by one, and marks them as shown only when Prefect has said yes; Prefect may be slow,
-busy or away meanwhile.
+busy or away meanwhile. A run is claimed while it is shown, so that several workers share the work; one that
+Prefect refuses waits, and the others behind it do not.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
-from functools import cache
+from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from orchestrator.bootstrap import Application
 from orchestrator.capabilities import CAPABILITIES, operations_of
-from orchestrator.kernel.runs import Mirror, Run
+from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.states import shown_state
 from orchestrator.process import REFERENCE
+from orchestrator.record.clock import stamp
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Event
 
 TAG = "orchestrator"
 CALL_SECONDS = 10.0
 BATCH = 50
+CLAIM = timedelta(seconds=60)
+"""A run that a worker began to show is left alone by the others for so long."""
+REFUSED = timedelta(minutes=10)
+"""A run that Prefect refuses is shown again after so long."""
+UNKNOWN = timedelta(seconds=10)
+"""One whose deployment or flow run is not there (yet, or any more), after so long."""
+_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+logger = logging.getLogger(__name__)
 
 
 class PrefectMirror:
@@ -38,7 +50,7 @@ class PrefectMirror:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._http = httpx.Client(base_url=app.settings.prefect.api_url, timeout=CALL_SECONDS)
-        self._deployment_id = cache(self._find_deployment)
+        self._deployments: dict[str, str] = {}
 
     def catch_up(self) -> int:
         """Show all runs that Prefect has not seen as they are.
@@ -52,30 +64,73 @@ class PrefectMirror:
         shown = 0
         while marked := self._marked():
             for run in marked:
-                self._show(run)
-                shown += 1
+                shown += self._claim(run, CLAIM) and self._show_or_put_off(run)
         return shown
 
     def _marked(self) -> Sequence[Run]:
-        chosen = select(run_table.c.run_id).where(run_table.c.mirror == Mirror.DUE).order_by(run_table.c.created_at)
+        chosen = select(run_table.c.run_id).where(self._is_due()).order_by(run_table.c.created_at)
         with self._app.record.store.read() as tx:
             ids = tx.execute(chosen.limit(BATCH)).scalars().all()
             return [self._app.runs.get(tx, run_id) for run_id in ids]
+
+    def _is_due(self) -> ColumnElement[bool]:
+        """Tell which runs are to be shown: they came to an end, or stopped, and no worker shows them just now."""
+        stopped = or_(
+            run_table.c.state.not_in([RunState.RUNNING, RunState.READY]),
+            and_(run_table.c.state == RunState.READY, run_table.c.reason != ""),
+        )
+        unclaimed = or_(run_table.c.mirror_after.is_(None), run_table.c.mirror_after <= stamp(self._app.record.clock()))
+        return and_(run_table.c.mirror == Mirror.DUE, stopped, unclaimed)
+
+    def _claim(self, run: Run, span: timedelta) -> bool:
+        until = stamp(self._app.record.clock() + span)
+        claimed = update(run_table).where(run_table.c.run_id == run.run_id, self._is_due()).values(mirror_after=until)
+        with self._app.record.store.write() as tx:
+            return tx.execute(claimed).rowcount == 1
+
+    def _show_or_put_off(self, run: Run) -> bool:
+        """Show a run; one that Prefect refuses is tried again later, and does not keep the others.
+
+        Raises:
+            httpx.HTTPError: Prefect does not answer, or is busy.
+        """
+        try:
+            self._show(run)
+        except httpx.HTTPError as exc:
+            if not isinstance(exc, httpx.HTTPStatusError) or not _is_refusal(exc.response.status_code):
+                self._put_off(run, timedelta(0))
+                raise
+            missing = exc.response.status_code == HTTPStatus.NOT_FOUND
+            self._put_off(run, UNKNOWN if missing else REFUSED, forget=missing)
+            logger.warning("Prefect refuses to show run %s (HTTP %s)", run.run_id, exc.response.status_code)
+            return False
+        return True
+
+    def _put_off(self, run: Run, span: timedelta, *, forget: bool = False) -> None:
+        """Try again later; a flow run or deployment that somebody deleted in Prefect is made anew then."""
+        values: dict[str, Any] = {"mirror_after": stamp(self._app.record.clock() + span)}
+        if forget:
+            self._deployments.pop(run.process, None)
+            values["prefect_run_id"] = None
+        with self._app.record.store.write() as tx:
+            tx.execute(update(run_table).where(run_table.c.run_id == run.run_id).values(**values))
 
     def _show(self, run: Run) -> None:
         with self._app.record.store.read() as tx:
             events = self._app.record.trail.chain(tx, run.run_id)
         state = shown_state(run)
         if run.prefect_run_id is None:
-            flow_run_id = self._create(run, state)
+            flow_run = self._create(run, state)
         else:
-            flow_run_id = run.prefect_run_id
+            flow_run = self._get(f"/flow_runs/{run.prefect_run_id}")
+        flow_run_id = str(flow_run["id"])
+        if not _shows(flow_run, state):
             self._post(f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": True})
         table = json.dumps(_steps(events))
         self._post("/artifacts/", {"type": "table", "data": table, "flow_run_id": flow_run_id, **_about(run)})
         self._mark_shown(run, flow_run_id)
 
-    def _create(self, run: Run, state: dict[str, str]) -> str:
+    def _create(self, run: Run, state: dict[str, str]) -> Any:
         """Create the flow run under its deployment, so that its *Retry* reaches our worker."""
         body = {
             "name": run.run_id,
@@ -85,7 +140,7 @@ class PrefectMirror:
             "tags": [TAG, *([f"case:{run.case_id}"] if run.case_id else [])],
             "idempotency_key": run.run_id,
         }
-        return str(self._post(f"/deployments/{self._deployment_id(run.process)}/create_flow_run", body)["id"])
+        return self._post(f"/deployments/{self._deployment_id(run.process)}/create_flow_run", body)
 
     def _mark_shown(self, run: Run, flow_run_id: str) -> None:
         """Mark the run as shown, unless it has moved on since."""
@@ -95,15 +150,30 @@ class PrefectMirror:
             mine = (run_table.c.run_id == run.run_id, run_table.c.prefect_run_id.is_(None))
             tx.execute(update(run_table).where(*mine).values(prefect_run_id=flow_run_id))
 
-    def _find_deployment(self, process: str) -> str:
-        answer = self._http.get(f"/deployments/name/{process}/{process}")
+    def _deployment_id(self, process: str) -> str:
+        if process not in self._deployments:
+            self._deployments[process] = str(self._get(f"/deployments/name/{process}/{process}")["id"])
+        return self._deployments[process]
+
+    def _get(self, path: str) -> Any:
+        answer = self._http.get(path)
         answer.raise_for_status()
-        return str(answer.json()["id"])
+        return answer.json()
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         answer = self._http.post(path, json=body)
         answer.raise_for_status()
         return answer.json()
+
+
+def _shows(flow_run: dict[str, Any], state: dict[str, str]) -> bool:
+    shown = flow_run["state"] or {}
+    return all(shown.get(key) == state[key] for key in ("type", "name"))
+
+
+def _is_refusal(status: int) -> bool:
+    """Whether an answer is about the run that is shown, not about Prefect's own state."""
+    return status // 100 == 4 and status not in _AGAIN  # noqa: PLR2004 - HTTP's class of the caller's mistakes
 
 
 def _about(run: Run) -> dict[str, Any]:

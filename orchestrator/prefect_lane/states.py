@@ -16,6 +16,8 @@ def shown_state(run: Run) -> dict[str, str]:
             return {"type": "COMPLETED", "name": "Completed", "message": "Finished; see the table of steps."}
         case RunState.PARKED:
             return {"type": "FAILED", "name": PARKED, "message": run.reason}
+        case RunState.CANCELLED:
+            return {"type": "CANCELLED", "name": "Cancelled", "message": run.reason}
         case RunState.FAILED:
             return {"type": "FAILED", "name": "Failed", "message": run.reason}
         case _:

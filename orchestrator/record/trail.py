@@ -146,7 +146,8 @@ class Trail:
             event, head = _event(chain_id, head, draft, now)
             events.append(event)
             private += self._private(tx, str(event["event_id"]), draft)
-        tx.execute(_INSERT_EVENT, events)
+        if events:
+            tx.execute(_INSERT_EVENT, events)
         if private:
             tx.execute(_INSERT_PRIVATE, private)
         return head

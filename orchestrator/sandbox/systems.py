@@ -66,7 +66,7 @@ class Sandbox:
     def __init__(
         self, data: Path, config: Path, *, bindings: Mapping[str, str] | None = None, prefect_port: int = PREFECT_PORT
     ) -> None:
-        self._data = data
+        self.data = data
         self._config = config
         self._stack = ExitStack()
         self._bindings = dict(bindings or {})
@@ -81,10 +81,10 @@ class Sandbox:
         self._environment = dict(os.environ)
 
     def __enter__(self) -> Self:
-        self._data.mkdir(parents=True, exist_ok=True)
-        for old in (old for pattern in BEGUN_ANEW for old in self._data.glob(pattern)):
+        self.data.mkdir(parents=True, exist_ok=True)
+        for old in (old for pattern in BEGUN_ANEW for old in self.data.glob(pattern)):
             old.unlink()
-        shutil.rmtree(self._data / "keys", ignore_errors=True)
+        shutil.rmtree(self.data / "keys", ignore_errors=True)
         return self
 
     def __exit__(
@@ -97,11 +97,11 @@ class Sandbox:
         for system in (self.mail, self.files, self.crm):
             self._stack.enter_context(system)
         fill(self.crm.crm)
-        shop = create_shop(self._data / "shop.db")
+        shop = create_shop(self.data / "shop.db")
         self._environment |= {
             CONFIG_VARIABLE: str(self._config),
-            "ORCHESTRATOR_STORE__URL": f"sqlite:///{self._data / 'orchestrator.db'}",
-            "ORCHESTRATOR_STORE__KEY_FILE": str(self._data / "keys" / "kek"),
+            "ORCHESTRATOR_STORE__URL": f"sqlite:///{self.data / 'orchestrator.db'}",
+            "ORCHESTRATOR_STORE__KEY_FILE": str(self.data / "keys" / "kek"),
             "ORCHESTRATOR_CONNECTIONS__SHOP__URL": shop.url,
             "ORCHESTRATOR_CONNECTIONS__CRM__BASE_URL": self.crm.base_url,
             "ORCHESTRATOR_CONNECTIONS__FILES__ENDPOINT_URL": self.files.endpoint_url,
@@ -118,7 +118,7 @@ class Sandbox:
 
     def _start_gmail(self) -> dict[str, str]:
         gmail = self._stack.enter_context(GmailServer(self._gmail_box, deliver=smtp_to(self.mail.smtp_port)))
-        token_file = self._data / "tokens" / "gmail"
+        token_file = self.data / "tokens" / "gmail"
         gmail.consents.grant_into(token_file, *READ_AND_SEND)
         section = "ORCHESTRATOR_CONNECTIONS__GMAIL__"
         moved = {
@@ -135,7 +135,7 @@ class Sandbox:
         self._environment |= {
             **prefect_environment(f"{self.prefect_url}/api"),
             "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
-            "PREFECT_HOME": str(self._data.absolute() / "prefect"),
+            "PREFECT_HOME": str(self.data.absolute() / "prefect"),
         }
         command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._prefect_port)]
         return self._start("prefect", command)
@@ -146,7 +146,7 @@ class Sandbox:
 
     def log(self, name: str) -> str:
         """Return what a process has logged so far."""
-        return (self._data / f"{name}.log").read_text()
+        return (self.data / f"{name}.log").read_text()
 
     def application(self) -> Application:
         """Return our application as the worker has it."""
@@ -210,7 +210,7 @@ class Sandbox:
         )
         try:
             with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:  # noqa: S310 - as above
-                return json.load(answer)
+                return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as exc:
             if exc.code == HTTPStatus.SERVICE_UNAVAILABLE:  # its SQLite is busy
                 return None
@@ -220,7 +220,7 @@ class Sandbox:
             return None
 
     def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        log = self._stack.enter_context((self._data / f"{name}.log").open("ab"))
+        log = self._stack.enter_context((self.data / f"{name}.log").open("ab"))
         command = [sys.executable, *arguments]
         process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own commands
         self._stack.callback(_stop, process)
@@ -228,7 +228,7 @@ class Sandbox:
 
     def _wait(self, name: str, answers: Callable[[], Any]) -> None:
         if not wait_until(answers, START_SECONDS):
-            raise SandboxError(f"{name} is not there after {START_SECONDS:.0f} s; see {self._data / f'{name}.log'}")
+            raise SandboxError(f"{name} is not there after {START_SECONDS:.0f} s; see {self.data / f'{name}.log'}")
 
 
 def customers() -> list[str]:

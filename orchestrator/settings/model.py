@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, available_timezones
 
-from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.capabilities import EmailAddress
+from orchestrator.schedule import Schedule
 from orchestrator.settings.places import Origins, written
 from orchestrator.settings.section import Section, from_json, http_url
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
-from orchestrator.spelling import nearest
 
 DESK = "desk"
 """The connection that the host is itself: it answers ``people``, ``inbox`` and ``cases``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _STORES = ("sqlite://", "postgresql")
-_CRON_FIELDS = 5
 
 
 def _name(text: str) -> str:
@@ -47,28 +43,6 @@ def _store_url(url: str) -> str:
     if url.rstrip("/") == "sqlite:" or ":memory:" in url:
         raise ValueError("would keep the record in memory alone; write sqlite:///data/orchestrator.db")
     return url
-
-
-def _cron(expression: str) -> str:
-    fault = "" if len(expression.split()) == _CRON_FIELDS else f"it needs {_CRON_FIELDS} fields"
-    try:
-        CronSim(expression, datetime.now(UTC))
-    except CronSimError as exc:
-        fault = fault or str(exc)
-    if fault:
-        raise ValueError(
-            f"is no cron expression ({fault}); write minute, hour, day, month, weekday, such as 0 8 * * 1-5"
-        )
-    return expression
-
-
-def _timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        match = nearest(name, available_timezones()) or "Europe/Berlin"
-        raise ValueError(f"is no time zone; write one of the IANA names, such as {match}") from None
-    return name
 
 
 ConnectionName = Annotated[str, AfterValidator(_connection_name)]
@@ -95,19 +69,18 @@ class PrefectSettings(Section):
     work_pool: Annotated[str, Field(min_length=1)] = "orchestrator"
 
 
-class ScheduleSettings(Section):
-    """When a process runs by itself, and with what input."""
+class WorkerSettings(Section):
+    """How the processes share the work."""
 
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
-    every_seconds: Annotated[int, Field(ge=1)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
+    """A run that its worker does not touch for so long is taken over: the worker died. Alike in all programs."""
+
+
+class ScheduleSettings(Schedule):
+    """Changes the schedule that a process declares, or gives it one."""
+
     request: Annotated[dict[str, Any], BeforeValidator(from_json)] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_rhythm(self) -> ScheduleSettings:
-        if (self.cron is None) == (self.every_seconds is None):
-            raise ValueError("has no single rhythm; write either cron or every_seconds")
-        return self
+    enabled: bool = True
 
 
 class ProcessSettings(Section):
@@ -170,6 +143,7 @@ class Settings(BaseSettings):
     mailboxes: dict[MailboxName, MailboxSettings] = Field(default_factory=dict)
     webhooks: dict[WebhookName, WebhookSettings] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
+    worker: WorkerSettings = WorkerSettings()
     alarms: AlarmSettings | None = None
     plugins: PluginSettings = PluginSettings()
 
@@ -186,6 +160,19 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing but what is handed in."""
         return (init_settings,)
+
+    def schedule_of(self, process: str, declared: Schedule | None) -> Schedule | None:
+        """Return when a process runs by itself, None if it does not.
+
+        Args:
+            process: The process's name.
+            declared: What the process itself declares.
+        """
+        section = self.processes.get(process)
+        configured = section.schedule if section else None
+        if configured is None:
+            return declared
+        return (declared or Schedule()).changed_by(configured) if configured.enabled else None
 
     def where(self, *path: str | int) -> str:
         """Say where a setting stands or should stand: ``config/sandbox.toml: [connections.shop] url``."""

@@ -1,4 +1,4 @@
-"""Shows runs in Prefect that were executed outside of it."""
+"""Shows runs in Prefect that were executed outside of it, and mends what Prefect shows wrongly."""
 
 from __future__ import annotations
 
@@ -6,28 +6,43 @@ import logging
 from threading import Event
 
 import httpx
+from prefect.client.orchestration import get_client
 
 from orchestrator.bootstrap import Application
+from orchestrator.prefect_lane.healing import heal
 from orchestrator.prefect_lane.mirror import PrefectMirror
 
 MIRROR_SECONDS = 5.0
 """How often runs are shown that other workers ended."""
-MIRROR_RETRY_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+"""A Prefect server that does not answer is asked again after so long, then after twice as long, and so on."""
+LONGEST_RETRY_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
-def mirror(app: Application, stop: Event, registered: Event) -> None:
-    """Show ended and stopped runs in Prefect, once it knows our processes, until the worker stops."""
+def mirror(app: Application, stop: Event) -> None:
+    """Show ended and stopped runs in Prefect until the worker stops."""
     shown_in = PrefectMirror(app)
-    registered.wait()
+    retry = RETRY_SECONDS
     while not stop.is_set():
         app.ended.clear()
         try:
             shown_in.catch_up()
-        except httpx.HTTPError as exc:
-            logger.info("Prefect does not take runs now (%s); they are shown later", type(exc).__name__)
-            stop.wait(MIRROR_RETRY_SECONDS)
+            retry = RETRY_SECONDS
         except Exception as exc:  # noqa: BLE001 - what Prefect shows never stops the work
-            logger.error("Runs cannot be shown in Prefect: %s", type(exc).__name__)  # noqa: TRY400 - as above
-            stop.wait(MIRROR_RETRY_SECONDS)
+            logger.info("Runs cannot be shown in Prefect now (%s); they are shown later", type(exc).__name__)
+            stop.wait(retry)
+            retry = min(2 * retry, LONGEST_RETRY_SECONDS)
         app.ended.wait(MIRROR_SECONDS)
+
+
+def mend(app: Application, stop: Event) -> None:
+    """Compare what Prefect shows with the record, twice in the time that a lease lasts, until the worker stops."""
+    while not stop.wait(app.runs.lease.total_seconds() / 2):
+        try:
+            with get_client(sync_client=True) as client:
+                heal(app, client)
+        except httpx.HTTPError:
+            logger.debug("Prefect does not answer; it is compared with the record later")
+        except Exception as exc:  # noqa: BLE001 - the next round tries again
+            logger.error("Prefect cannot be compared with the record: %s", type(exc).__name__)  # noqa: TRY400 - may name a person

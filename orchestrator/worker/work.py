@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import Thread
+from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
@@ -14,10 +15,12 @@ from prefect.client.orchestration import get_client
 from orchestrator.bootstrap import Application, use
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_answers
+from orchestrator.prefect_lane.listening import listen
 from orchestrator.prefect_lane.worker import WarmWorker
+from orchestrator.worker import stopping
 from orchestrator.worker.alarms import tell_people
 from orchestrator.worker.mail import take_mail
-from orchestrator.worker.showing import mirror
+from orchestrator.worker.showing import mend, mirror
 from orchestrator.worker.sweep import Sweep
 from orchestrator.worker.watch import watch
 
@@ -26,64 +29,76 @@ logger = logging.getLogger(__name__)
 
 
 def work(app: Application) -> None:
-    """Run the worker until it is told to stop (SIGINT, SIGTERM)."""
+    """Run the worker until it is told to stop (SIGINT, SIGTERM).
+
+    What is under way then stops before its next step, and other workers go on with it. The program is over at the
+    latest ``stopping.STOP_SECONDS`` after the signal.
+    """
     use(app)
     app.kernel  # noqa: B018 - what the threads share is made before they start
-    stop = Event()
-    registered = Event()
-    threads = [
-        Thread(target=Sweep(app, stop).run, name="sweep"),
-        Thread(target=mirror, args=(app, stop, registered), name="mirror"),
-        Thread(target=watch, args=(app, stop), name="watch"),
-    ]
-    threads += [
-        Thread(
-            target=take_mail,
-            args=(app, source, app.settings.mailboxes[source.name].poll_seconds, stop),
-            name=f"mailbox-{source.name}",
-        )
-        for source in app.sources()
-    ]
-    if alarms := app.settings.alarms:
-        threads.append(Thread(target=tell_people, args=(app, alarms.every_seconds, stop), name="alarms"))
+    threads = _threads(app)
     for thread in threads:
         thread.start()
     try:
-        anyio.run(_until_signal, app, registered.set)
+        anyio.run(_until_signal, app)
     finally:
-        stop.set()
-        registered.set()
+        app.stopping.set()
         app.work_waits.wake_here()
         app.ended.set()
         for thread in threads:
             thread.join()
 
 
-async def _until_signal(app: Application, when_registered: Callable[[], None]) -> None:
+def _threads(app: Application) -> list[Thread]:
+    stop = app.stopping
+    polls = [(app, source, app.settings.mailboxes[source.name].poll_seconds, stop) for source in app.sources()]
+    threads = [
+        _thread("sweep", Sweep(app, stop).run),
+        _thread("mirror", mirror, app, stop),
+        _thread("mend", mend, app, stop),
+        _thread("watch", watch, app, stop),
+        *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
+    ]
+    if alarms := app.settings.alarms:
+        threads.append(_thread("alarms", tell_people, app, alarms.every_seconds, stop))
+    return threads
+
+
+def _thread(name: str, target: Callable[..., None], *arguments: Any) -> Thread:
+    return Thread(target=target, args=arguments, name=name)
+
+
+async def _until_signal(app: Application) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
+        group.start_soon(_stop_on_signal, app, group.cancel_scope)
         while True:
             try:
-                await _serve_prefect(app, when_registered)
+                await _serve_prefect(app)
             except Exception as exc:  # noqa: BLE001 - whatever befalls Prefect, customers are served
                 logger.warning("Prefect was lost (%s); mail is served meanwhile", type(exc).__name__)
                 await anyio.sleep(REACH_SECONDS)
 
 
-async def _serve_prefect(app: Application, when_registered: Callable[[], None]) -> None:
+async def _serve_prefect(app: Application) -> None:
     """Execute what Prefect starts. Mail is served meanwhile, whether Prefect is there or not."""
     await _reach_prefect(app.settings.prefect.api_url)
-    schedules = {name: process.schedule for name, process in app.settings.processes.items() if process.schedule}
     async with get_client() as client:
-        await register(client, dict(app.processes), schedules, work_pool=app.settings.prefect.work_pool)
-    when_registered()
+        await register(client, app)
     logger.info("Ready: %s", ", ".join(sorted(app.processes)))
-    await WarmWorker(work_pool_name=app.settings.prefect.work_pool).start(printer=logger.info)
+    worker = WarmWorker(app.settings.prefect.work_pool)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.serve_wakes)
+            group.start_soon(listen, app, worker)
+            await worker.start(printer=logger.info)
+    finally:
+        worker.close()
 
 
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
+async def _stop_on_signal(app: Application, scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
+            stopping.stop(app.stopping)
             scope.cancel()
             return
 

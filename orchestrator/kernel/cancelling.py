@@ -1,0 +1,93 @@
+"""Cancelling a run: between two steps, never in the middle of an effect."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, update
+
+from orchestrator.errors import NotRecorded
+from orchestrator.kernel.runs import Mirror, RunState, free
+from orchestrator.kernel.settling import effect_context
+from orchestrator.ledger.effects import move_effect
+from orchestrator.ledger.states import FINAL, Cause, State, advance
+from orchestrator.record.clock import stamp
+from orchestrator.record.record import Record
+from orchestrator.record.tables import effect, question, run
+from orchestrator.record.trail import Actor, Context, Draft
+
+GIVEN_UP: dict[State, tuple[Cause, ...]] = {
+    State.PLANNED: (Cause.GIVE_UP,),
+    State.ATTEMPTING: (Cause.DOUBT, Cause.ASK),  # its owner is dead
+    State.IN_DOUBT: (Cause.ASK,),
+    State.NEEDS_DECISION: (),
+}
+"""How an effect is left whose run goes no further: what surely did not happen is given up, a doubt is a person's."""
+
+
+def cancel(record: Record, run_id: str, actor: Actor) -> bool:
+    """Cancel a run: at once, or before its next step if somebody executes it.
+
+    Args:
+        record: Where it is written down.
+        run_id: The run.
+        actor: Who cancels it.
+
+    Returns:
+        Whether it is cancelled already.
+
+    Raises:
+        NotRecorded: There is no such run, or it is over.
+    """
+    now = record.clock()
+    with record.store.write() as tx:
+        open_ = run.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED])
+        asked = update(run).where(run.c.run_id == run_id, open_, run.c.cancelled_by.is_(None))
+        tx.execute(asked.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth))
+        if tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, open_)).first() is None:
+            raise NotRecorded(f"run {run_id} is over, or was never opened; see: orchestrator runs")
+        unowned = or_(free(now), run.c.state == RunState.PARKED)
+        at_once = tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, unowned)).first() is not None
+        if at_once:
+            end_cancelled(record, tx, run_id)
+    return at_once
+
+
+def end_cancelled(record: Record, tx: Connection, run_id: str) -> None:
+    """End a run that somebody asked to cancel and that nobody executes, in the caller's transaction."""
+    now = record.clock()
+    row = tx.execute(select(run).where(run.c.run_id == run_id)).one()
+    actor = Actor(name=row.cancelled_by, auth=row.cancelled_by_auth)
+    for each in tx.execute(select(effect).where(effect.c.run_id == run_id, effect.c.state.not_in(FINAL))).all():
+        _leave(record, tx, each, actor, now)
+    unanswered = (question.c.run_id == run_id, question.c.answered_at.is_(None))
+    tx.execute(update(question).where(*unanswered).values(answered_at=stamp(now)))
+    context = Context(
+        run_id=run_id,
+        prefect_run_id=row.prefect_run_id,
+        process=row.process,
+        case_id=row.case_id,
+        subject_ref=row.subject_ref,
+    )
+    record.trail.append_alone(tx, run_id, Draft(kind="run.cancelled", context=context, actor=actor), now)
+    ended = {
+        "state": RunState.CANCELLED,
+        "reason": f"cancelled by {actor.name}",
+        "ended_at": stamp(now),
+        "owner": None,
+        "lease_until": None,
+        "waits_for": None,
+        "mirror": Mirror.DUE,
+        "mirror_after": None,
+    }
+    tx.execute(update(run).where(run.c.run_id == run_id).values(**ended))
+
+
+def _leave(record: Record, tx: Connection, row: Any, actor: Actor, now: datetime) -> None:
+    state = State(row.state)
+    for cause in GIVEN_UP[state]:
+        state, kind = advance(state, cause)
+        draft = Draft(kind=kind, context=effect_context(tx, row), data={"decision": cause}, actor=actor)
+        record.trail.append_alone(tx, row.run_id, draft, now)
+    move_effect(tx, row.effect_id, row.attempt, State(row.state), {"state": state, "updated_at": stamp(now)})

@@ -1,0 +1,100 @@
+"""Who executes a flow run is decided on our record: Prefect lets two workers execute one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.schemas import FlowRun
+from sqlalchemy import Connection, update
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.bootstrap import Application
+from orchestrator.errors import NotRecorded
+from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.process import REFERENCE, ProcessFlow
+from orchestrator.record.clock import stamp
+from orchestrator.record.tables import run as run_table
+from orchestrator.record.trail import Actor
+
+
+def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:
+    """Claim a flow run that Prefect wants executed, before Prefect hears a word of it.
+
+    From here on the run's lease and the sweep see to its end, whatever becomes of this worker.
+
+    Args:
+        app: The application.
+        process: The flow run's process.
+        flow_run: What Prefect wants executed.
+
+    Returns:
+        The run to execute; None if another worker has it, or if there is nothing left to do.
+
+    Raises:
+        ConfigurationError: The form does not fit.
+    """
+    known = run_of(app, flow_run)
+    if known is None:
+        return _open(app, process, flow_run)
+    if known.state in (RunState.DONE, RunState.CANCELLED):
+        show_again(app, known.run_id)
+        return None
+    return known.run_id if _reserve(app, known, flow_run) else None
+
+
+def run_of(app: Application, flow_run: FlowRun) -> Run | None:
+    """Return the run that a flow run executes, if it is on the record."""
+    known = app.runs.of_prefect(str(flow_run.id))
+    request = flow_run.parameters.get("request")
+    if known is None and isinstance(request, str) and request.startswith(REFERENCE):
+        with app.record.store.read() as tx:
+            known = app.runs.get(tx, request.removeprefix(REFERENCE))
+        app.runs.attach(known.run_id, str(flow_run.id))
+    return known
+
+
+def show_again(app: Application, run_id: str) -> None:
+    """Have the mirror compare what Prefect shows of a run with the record."""
+    with app.record.store.write() as tx:
+        _mark_due(tx, run_id)
+    app.ended.set()
+
+
+def actor_of(flow_run: FlowRun) -> Actor:
+    """Say who started a flow run; Prefect's own word for a person can be forged, so it proves nothing."""
+    if flow_run.auto_scheduled:
+        return Actor(name="schedule", auth="prefect schedule")
+    return Actor(name="operator", auth="unattributed")
+
+
+def _open(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:
+    request = process.read(_request(app, process, flow_run))
+    try:
+        return app.open_run(process.definition, request, actor=actor_of(flow_run), prefect_run_id=str(flow_run.id))
+    except IntegrityError:  # another worker was quicker
+        return None
+
+
+def _request(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> object:
+    """Return the form; Prefect forgets that of a schedule which was paused meanwhile."""
+    schedule = app.settings.schedule_of(process.name, process.definition.schedule)
+    planned = schedule.request if schedule and flow_run.auto_scheduled else None
+    return flow_run.parameters.get("request", planned)
+
+
+def _reserve(app: Application, known: Run, flow_run: FlowRun) -> bool:
+    """Reserve a run that stopped, on the word of whoever pressed *Retry*; one worker can."""
+    if known.state in (RunState.PARKED, RunState.FAILED):
+        try:
+            app.runs.resume(known.run_id, actor_of(flow_run), reserved=True)
+        except NotRecorded:
+            return False
+        return True
+    postponed = (run_table.c.run_id == known.run_id, run_table.c.state == RunState.READY, run_table.c.reason != "")
+    reserved = {"reason": "", "due_at": stamp(app.record.clock() + app.runs.lease)}
+    with app.record.store.write() as tx:
+        return tx.execute(update(run_table).where(*postponed).values(**reserved)).rowcount == 1
+
+
+def _mark_due(tx: Connection, run_id: str) -> None:
+    tx.execute(update(run_table).where(run_table.c.run_id == run_id).values(mirror=Mirror.DUE, mirror_after=None))
