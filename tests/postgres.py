@@ -30,10 +30,10 @@ class PostgresServer:
 
     def __init__(self, *, durable: bool = False) -> None:
         self._durable = durable
-        self._binaries = _find_binaries()
+        self.binaries = _find_binaries()
         self._user = _server_user()
         self._made = 0
-        self.port = _free_port()
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         # Sockets have short paths: the folder lies directly under the system's temporary folder.
@@ -100,7 +100,7 @@ class PostgresServer:
         output = self._folder / "output"  # a pipe would stay open for as long as the server runs
         with output.open("w") as file:
             done = subprocess.run(
-                [self._binaries / program, *arguments],
+                [self.binaries / program, *arguments],
                 cwd=self._folder,
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
@@ -135,7 +135,7 @@ def _server_user() -> pwd.struct_passwd | None:
     return next(known[name] for name in _UNPRIVILEGED if name in known)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

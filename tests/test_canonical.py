@@ -10,7 +10,7 @@ from deep import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.record.canonical import LARGEST_INTEGER, canonical
+from orchestrator.record.canonical import LARGEST_INTEGER, canonical, read_canonical
 
 ASCII_KEYS = st.text(st.characters(max_codepoint=127), max_size=12)
 LEAVES = (
@@ -42,6 +42,12 @@ UNFIT = [
     object(),
 ]
 
+NOT_CANONICAL = [
+    *[b"1.5", b"1e3", b"NaN", b"-Infinity", b"-0", b"9007199254740992", b"[1, 2]", b""],
+    *[b'{"a":1,"a":1}', b'{"b":1,"a":1}', b' {"a":1}', b'"\\u0041"', b'"\\ud800"', b'{"\\u00e9":1}'],
+    *[b'{"\xc3\xa9":1}', b"\xff", b'"\xed\xa0\x80"'],
+]
+
 
 @settings(max_examples=cases(4000, 1_000_000) // 10)
 @given(st.lists(DOCUMENTS, min_size=10, max_size=10))
@@ -53,8 +59,35 @@ def test_the_canonical_form_is_that_of_rfc_8785(documents: list[Any]) -> None:
 @given(DOCUMENTS)
 def test_what_is_read_from_the_canonical_form_has_the_same_form(document: Any) -> None:
     written = canonical(document)
-    assert json.loads(written) == document
+    assert json.loads(written) == document == read_canonical(written)
     assert canonical(json.loads(written)) == written
+
+
+@settings(max_examples=cases(200, 10_000))
+@given(DOCUMENTS, st.data())
+def test_nothing_is_read_but_what_would_be_written(document: Any, data: st.DataObject) -> None:
+    """Bytes that were changed are read if, and only if, they are canonical all the same."""
+    changed = bytearray(canonical(document))
+    place = data.draw(st.integers(0, len(changed) - 1))
+    changed[place : place + data.draw(st.integers(0, 1))] = data.draw(
+        st.sampled_from([b"", b" ", b"1", b'"', b"\\", b"e"])
+    )
+    try:
+        expected = canonical(json.loads(bytes(changed))) == changed
+    except ValueError:
+        expected = False
+    try:
+        read_canonical(bytes(changed))
+        read = True
+    except ValueError:
+        read = False
+    assert read == expected
+
+
+@pytest.mark.parametrize("written", NOT_CANONICAL)
+def test_bytes_that_are_no_canonical_form_are_refused(written: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read_canonical(written)
 
 
 def test_the_order_of_keys_changes_nothing() -> None:

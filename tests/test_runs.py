@@ -113,6 +113,16 @@ def test_what_is_due_is_exactly_what_waits_for_a_worker(bench: Bench, system: Fa
     assert len(bench.runs.due(limit=2)) == 2
 
 
+def test_runs_of_a_process_that_a_worker_does_not_know_do_not_stand_in_its_way(bench: Bench, clock: HandClock) -> None:
+    other = ProcessDefinition("other", SEND_ONE.body)
+    strange = [bench.open(other) for _ in range(2)]
+    bench.runs.acquire(strange[0], "worker-1", process="other")
+    clock.now += LEASE + TICK
+    mine = bench.open(SEND_ONE)
+    assert bench.runs.due(limit=1, processes=["sample"]) == [mine]
+    assert bench.runs.due(limit=9) == [*strange, mine]
+
+
 def test_a_run_has_one_owner_until_its_lease_lapses(bench: Bench, clock: HandClock) -> None:
     run_id = bench.open(SEND_ONE)
     first = bench.runs.acquire(run_id, "worker-1", process="sample")

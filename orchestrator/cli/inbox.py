@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import application, this_user
 from orchestrator.cli.output import Json, fields, print_json, say, show
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.desk.inbox import Delivery, DeliveryState, gone
 from orchestrator.errors import ConfigurationError
 from orchestrator.gateway.hooks import SOURCE
 from orchestrator.gateway.letters import Letters
@@ -53,6 +53,10 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
     desk = application().inbox
     if raw:
         sys.stdout.buffer.write(desk.raw(delivery)[0])
+        return
+    held = desk.get(delivery)
+    if held.vacuumed_at is not None:
+        _show_emptied(held, as_json=json)
         return
     payload, row = desk.raw(delivery)
     if row.source.startswith(SOURCE):
@@ -127,6 +131,15 @@ def discard(delivery: str) -> None:
     """
     Letters(application()).discard(delivery, this_user())
     say("Discarded.")
+
+
+def _show_emptied(held: Delivery, *, as_json: bool) -> None:
+    if as_json:
+        print_json(held)
+        return
+    for name, value in fields(held).items():
+        say(f"{name.replace('_', ' ')}: {value or ''}".rstrip())
+    say(f"\n{gone(held)}")
 
 
 def _show_payload(payload: bytes, note: str, *, as_json: bool) -> None:

@@ -50,6 +50,15 @@ class Delivery:
     note: str
     run_id: str | None
     case_id: str | None
+    vacuumed_at: str | None
+    """When the body was deleted, if it was."""
+    vacuumed_by: str | None
+    """By which rule."""
+
+
+def gone(row: Any) -> str:
+    """Say why a body is not there any more."""
+    return f"the body of delivery {row.delivery} was deleted on {row.vacuumed_at[:10]} by the rule {row.vacuumed_by}"
 
 
 class InboxDesk:
@@ -104,15 +113,25 @@ class InboxDesk:
         """Return a mail byte for byte, with its row.
 
         Raises:
-            NotFound: No such delivery.
+            NotFound: No such delivery, or its body was deleted.
         """
         with self._record.store.read() as tx:
             row = _row(tx, delivery)
             if row is None:
                 raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
-            place = f"inbox/{delivery}"
-            plain = self._record.vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
-            return plain, row
+            return body_of(self._record, tx, row), row
+
+    def get(self, delivery: str) -> Delivery:
+        """Return a delivery without its body.
+
+        Raises:
+            NotFound: No such delivery.
+        """
+        with self._record.store.read() as tx:
+            row = _row(tx, delivery)
+        if row is None:
+            raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
+        return _delivery(row)
 
     def listed(self, *, state: DeliveryState | None = None, limit: int) -> list[Delivery]:
         """Return the newest deliveries, newest first."""
@@ -145,6 +164,18 @@ class InboxDesk:
         return Receipt(reference=delivery)
 
 
+def body_of(record: Record, tx: Connection, row: Any) -> bytes:
+    """Return the body of a delivery, byte for byte.
+
+    Raises:
+        NotFound: It was deleted.
+    """
+    if row.vacuumed_at is not None:
+        raise NotFound(gone(row))
+    place = f"inbox/{row.delivery}"
+    return record.vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
+
+
 def _row(tx: Connection, delivery: str) -> Any:
     return tx.execute(select(inbox).where(inbox.c.delivery == delivery)).one_or_none()
 
@@ -158,4 +189,6 @@ def _delivery(row: Any) -> Delivery:
         note=row.note,
         run_id=row.run_id,
         case_id=row.case_id,
+        vacuumed_at=row.vacuumed_at,
+        vacuumed_by=row.vacuumed_by,
     )

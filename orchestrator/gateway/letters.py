@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, select, update
 
 from orchestrator.bootstrap import Application
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.desk.inbox import DeliveryState, body_of
 from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.gateway.accepting import subject_of
 from orchestrator.gateway.hooks import SOURCE, Hook, hook_of
@@ -37,7 +37,7 @@ class Letters:
             NotRecorded: There is no such dead letter.
         """
         with self._record.store.write() as tx:
-            return self._payload(tx, _dead_letter(tx, delivery))
+            return body_of(self._record, tx, _dead_letter(tx, delivery))
 
     def edit(self, delivery: str, payload: bytes, actor: Actor) -> str:
         """Put another payload in the place of a dead letter's; both go on the record, encrypted.
@@ -52,7 +52,7 @@ class Letters:
         with self._record.store.write() as tx:
             row = _dead_letter(tx, delivery)
             problem, sealer = self._problem(row, payload), Sealer()
-            data = {"before": sealer(_text(self._payload(tx, row))), "after": sealer(_text(payload))}
+            data = {"before": sealer(_text(body_of(self._record, tx, row))), "after": sealer(_text(payload))}
             self._replace(tx, row, payload, row.subject_ref, note=problem)
             self._append(tx, "delivery.edited", row, actor, data=data, sealer=sealer)
         return problem
@@ -90,6 +90,7 @@ class Letters:
 
         Raises:
             NotRecorded: There is no such delivery, or its run has not failed.
+            NotFound: Its body was deleted.
             ConfigurationError: It does not fit any more, or nothing is configured for it any more.
         """
         with self._record.store.write() as tx:
@@ -100,7 +101,7 @@ class Letters:
             return self._open(tx, row, actor, kind="delivery.rerun")
 
     def _open(self, tx: Connection, row: Any, actor: Actor, *, kind: str) -> str:
-        payload, run_id = self._payload(tx, row), new_run_id()
+        payload, run_id = body_of(self._record, tx, row), new_run_id()
         process, request, subject_ref = self._input(tx, row, payload)
         context = Context(run_id=run_id, subject_ref=subject_ref, process=process.name)
         data = {"delivery": row.delivery, "previous_run": row.run_id}
@@ -149,10 +150,6 @@ class Letters:
         if settings is None:
             raise ConfigurationError(f"[webhooks.{name}]: is not configured any more; write it again")
         return hook_of(name, settings, self._app.definition(settings.process))
-
-    def _payload(self, tx: Connection, row: Any) -> bytes:
-        place = f"inbox/{row.delivery}"
-        return self._record.vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
 
     def _replace(self, tx: Connection, row: Any, payload: bytes, subject_ref: str, **columns: Any) -> None:
         nonce, ciphertext = self._record.vault.encrypt(tx, subject_ref, payload, bound_to=f"inbox/{row.delivery}")

@@ -72,8 +72,6 @@ class Writer:
         if not group:
             return
         try:
-            # In one order everywhere, so that two gateways do not wait for each other.
-            group.sort(key=lambda entry: entry[0].delivery)
             answers = self._accept([arrival for arrival, _ in group])
         except Exception as exc:  # noqa: BLE001 - the writer outlives whatever the store does
             self._fail(group, exc)

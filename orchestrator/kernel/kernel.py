@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import case, update
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
 from orchestrator.errors import (
@@ -36,6 +35,7 @@ from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, S
 from orchestrator.ledger.effects import Ledger
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
+from orchestrator.record.store import UNWRITABLE
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Sealer
 from orchestrator.wakeup import wake_on_commit
@@ -112,7 +112,7 @@ class Kernel:
         session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
         try:
             return self._run_body(definition, session, window)
-        except (LeaseLost, OperationalError, InterfaceError):
+        except (LeaseLost, *UNWRITABLE):
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
             raise
         except RunCancelled:

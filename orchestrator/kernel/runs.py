@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
@@ -180,11 +180,21 @@ class Runs:
             )
             return self.get(tx, run_id) if taken.rowcount == 1 else None
 
-    def due(self, *, limit: int) -> list[str]:
-        """Return the runs that wait for a worker, oldest first: those that are due, and those whose owner died."""
-        chosen = select(run.c.run_id).where(_waiting(self._record.clock())).order_by(run.c.due_at).limit(limit)
+    def due(self, *, limit: int, processes: Collection[str] | None = None) -> list[str]:
+        """Return the runs that wait for a worker: those whose owner died, and those that are due, oldest first.
+
+        Args:
+            limit: At most so many.
+            processes: Only runs of these processes: others wait for a worker that knows them.
+        """
+        now = stamp(self._record.clock())
+        known = true() if processes is None else run.c.process.in_(processes)
+        # Two statements: each follows an index, where one would sort all that waits.
+        lapsed = select(run.c.run_id).where(run.c.state == RunState.RUNNING, run.c.lease_until < now, known)
+        due = select(run.c.run_id).where(run.c.state == RunState.READY, run.c.due_at <= now, known)
         with self._record.store.read() as tx:
-            return list(tx.execute(chosen).scalars())
+            taken_over = list(tx.execute(lapsed.limit(limit)).scalars())
+            return [*taken_over, *tx.execute(due.order_by(run.c.due_at).limit(limit)).scalars()][:limit]
 
     def next_due(self) -> datetime | None:
         """Return when the next run will wait for a worker: it comes due, or the lease of its owner lapses."""
@@ -301,13 +311,6 @@ def _opened(opening: Opening, subject_ref: str, case_id: str | None) -> Draft:
             "parent_run_id": opening.parent_run_id,
         },
         sealer=sealer,
-    )
-
-
-def _waiting(now: datetime) -> ColumnElement[bool]:
-    return or_(
-        and_(run.c.state == RunState.READY, run.c.due_at <= stamp(now)),
-        and_(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,8 +15,9 @@ from orchestrator.kernel.runs import LEASE, Mirror, Run
 from orchestrator.ledger.effects import find_effect
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
+from orchestrator.record.store import repeated
 from orchestrator.record.tables import run as run_table
-from orchestrator.record.trail import Context, Draft, Event, Sealer
+from orchestrator.record.trail import Context, Draft, Event, Head, Sealer
 from orchestrator.record.verify import verify
 
 LOOK = timedelta(seconds=0.1)
@@ -145,12 +146,9 @@ class Session:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
         """
         now = self.now()
+        until = now + (self._lease if call is None else call + self._lease / 2)
         try:
-            with self._record.store.write() as tx:
-                self._hold(tx, now + (self._lease if call is None else call + self._lease / 2))
-                head = self._record.trail.append(tx, self.run.run_id, self._head, [*self._kept, *drafts], now)
-                if change is not None:
-                    change(tx)
+            head = repeated(lambda: self._write(drafts, change, now, until))
         except IntegrityError as exc:
             self._report("chain.fork", {"fence": self.run.fence})
             raise LeaseLost(f"run {self.run.run_id}: another owner wrote to its chain") from exc
@@ -166,6 +164,14 @@ class Session:
     def report_late(self, effect_id: str, outcome: str) -> None:
         """Record an outcome that came when the run belonged to somebody else already; it moves nothing."""
         self._report("effect.late", {"outcome": outcome, "fence": self.run.fence}, effect_id=effect_id)
+
+    def _write(self, drafts: Sequence[Draft], change: Change | None, now: datetime, until: datetime) -> Head:
+        with self._record.store.write() as tx:
+            self._hold(tx, until)
+            head = self._record.trail.append(tx, self.run.run_id, self._head, [*self._kept, *drafts], now)
+            if change is not None:
+                change(tx)
+        return head
 
     def _hold(self, tx: Connection, until: datetime) -> None:
         held = tx.execute(

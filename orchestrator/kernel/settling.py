@@ -13,7 +13,7 @@ from orchestrator.errors import NotRecorded, RecordError
 from orchestrator.kernel.operations import forms_of
 from orchestrator.kernel.runs import RunState, wake_parked
 from orchestrator.ledger.effects import find_effect, move_effect
-from orchestrator.ledger.states import FINAL, Cause, State, advance
+from orchestrator.ledger.states import OPEN, Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import effect, run
@@ -37,7 +37,7 @@ class OpenEffect:
 
 def open_effects(record: Record) -> list[OpenEffect]:
     """Return the effects that are in doubt, that wait for a person, or that are under way; oldest first."""
-    chosen = select(effect).where(effect.c.state.not_in(FINAL)).order_by(effect.c.updated_at)
+    chosen = select(effect).where(effect.c.state.in_(OPEN)).order_by(effect.c.updated_at)
     with record.store.read() as tx:
         return [_open_effect(row) for row in tx.execute(chosen)]
 

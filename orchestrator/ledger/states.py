@@ -44,6 +44,7 @@ class State(StrEnum):
 
 
 FINAL = frozenset({State.CONFIRMED, State.REJECTED, State.ABANDONED})
+OPEN = frozenset(State) - FINAL
 
 
 class Cause(StrEnum):

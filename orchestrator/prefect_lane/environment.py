@@ -24,6 +24,15 @@ QUIET: Mapping[str, str] = MappingProxyType(
 )
 
 
+SERVER: Mapping[str, str] = MappingProxyType(
+    {
+        # Logs and tables of steps whose flow run was deleted ([retention] prefect_days) go, too; flow runs are deleted
+        # by our worker alone, because only the record knows which ones still wait for somebody.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
+    }
+)
+
+
 def prefect_environment(api_url: str) -> dict[str, str]:
     """Return the environment of a process that talks to this Prefect server."""
     return {**QUIET, "PREFECT_API_URL": api_url}

@@ -7,6 +7,7 @@ RFC 8785 (JSON Canonicalization Scheme).
 from __future__ import annotations
 
 import json
+from typing import Any, NoReturn
 
 LARGEST_INTEGER = 2**53 - 1
 """RFC 8785 3.2.2.3: larger integers do not survive as IEEE 754 doubles."""
@@ -20,8 +21,37 @@ def canonical(document: object) -> bytes:
             beyond 2^53, a key that is not ASCII text, a lone surrogate, or no JSON at all.
     """
     _refuse_ambiguous(document)
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8")  # UnicodeEncodeError, for a lone surrogate, is a ValueError
+    return _ENCODER.encode(document).encode("utf-8")  # UnicodeEncodeError, for a lone surrogate, is a ValueError
+
+
+def read_canonical(written: bytes) -> Any:
+    """Return the document that has these canonical bytes.
+
+    Raises:
+        ValueError: They are not the canonical bytes of any document.
+    """
+    text = written.decode("utf-8")
+    document = _DECODER.decode(text)
+    if not text.isascii():  # a key may be what is not
+        _refuse_ambiguous(document)
+    if _ENCODER.encode(document) != text:
+        raise ValueError("a recorded document is not in its canonical form")
+    return document
+
+
+def _small(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > LARGEST_INTEGER:
+        raise ValueError("an integer of a recorded document is beyond 2^53")
+    return number
+
+
+def _refuse_number(digits: str) -> NoReturn:
+    raise ValueError(f"{digits} has no canonical form in the record")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(parse_int=_small, parse_float=_refuse_number, parse_constant=_refuse_number)
 
 
 def _refuse_ambiguous(node: object) -> None:

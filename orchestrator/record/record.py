@@ -10,7 +10,7 @@ from sqlalchemy import select
 from orchestrator.errors import ConfigurationError
 from orchestrator.record.clock import Clock, utc_now
 from orchestrator.record.store import Store
-from orchestrator.record.tables import subject_key
+from orchestrator.record.tables import key_mark
 from orchestrator.record.trail import Trail
 from orchestrator.record.vault import Vault, load_key
 
@@ -41,6 +41,7 @@ def open_record(url: str, key_file: Path, clock: Clock = utc_now) -> Record:
     try:
         _refuse_lost_key(store, key_file)
         vault = Vault(load_key(key_file))
+        _refuse_other_key(store, vault, key_file)
     except ConfigurationError:
         store.close()
         raise
@@ -50,9 +51,25 @@ def open_record(url: str, key_file: Path, clock: Clock = utc_now) -> Record:
 def _refuse_lost_key(store: Store, key_file: Path) -> None:
     """A new key would open nothing of what is there, and would find nobody again."""
     with store.read() as tx:
-        known = tx.execute(select(subject_key.c.subject_ref).limit(1)).first()
+        known = tx.execute(select(key_mark.c.name)).first()
     if known is not None and not key_file.exists():
         raise ConfigurationError(
             f"[store] key_file: there is no {key_file}, but the database holds values that were encrypted with it; "
             "restore it from its backup, or write where it lies"
+        )
+
+
+def _refuse_other_key(store: Store, vault: Vault, key_file: Path) -> None:
+    """Two machines that start at the same time must not each write with a key of their own."""
+    with store.read() as tx:
+        fits = vault.fits(tx)
+    if fits is None:
+        with store.write() as tx:
+            vault.mark(tx)
+        with store.read() as tx:
+            fits = vault.fits(tx)
+    if not fits:
+        raise ConfigurationError(
+            f"[store] key_file: {key_file} is not the key of this database; use the key file that was created with "
+            "it, the same one on every machine"
         )

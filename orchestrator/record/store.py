@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.migrations import bring_up_to_date
@@ -17,6 +26,39 @@ from orchestrator.record.pen import Pen
 from orchestrator.wakeup import Wakeup, reasons_to_wake
 
 BUSY_TIMEOUT_SECONDS = 30.0
+POOL_SIZE = 5
+POOL_OVERFLOW = 10
+"""A process holds at most so many connections together, and one more to be woken by."""
+PATIENCE: Mapping[str, Any] = MappingProxyType(
+    {
+        "connect_timeout": 10,
+        # A server that went away without a word is noticed in half a minute, not in two hours (libpq's parameters).
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,
+        # A process that was stopped in the middle of a transaction does not hold its rows for ever.
+        "options": "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s",
+    }
+)
+"""How long is waited for PostgreSQL; what the URL says instead counts."""
+UNWRITABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+"""The database is away, busy, or not to be written to now: nothing is known to be wrong with what was to be written."""
+CONFLICTS = frozenset({"40001", "40P01"})
+"""PostgreSQL, appendix A: serialization_failure, deadlock_detected. The transaction was undone, and may be repeated."""
+ATTEMPTS = 5
+T = TypeVar("T")
+
+
+def repeated(transaction: Callable[[], T]) -> T:
+    """Run a whole transaction, and again if PostgreSQL undid it because it was in another one's way."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return transaction()
+        except DBAPIError as exc:
+            if getattr(exc.orig, "sqlstate", None) not in CONFLICTS:
+                raise
+    return transaction()
 
 
 class Store:
@@ -77,7 +119,14 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite_engine(parsed)
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            parsed,
+            connect_args={**PATIENCE, **parsed.query},
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as exc:
         raise ConfigurationError(
             "[store] url: no database can be opened with it; write sqlite:///data/orchestrator.db or "

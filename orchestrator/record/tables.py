@@ -45,7 +45,6 @@ audit_event = Table(
     Column("hash", LargeBinary, nullable=False),
     UniqueConstraint("chain_id", "chain_seq", name="uq_audit_event_chain"),
     Index("ix_audit_event_at", "at"),
-    Index("ix_audit_event_subject", "subject_ref"),
 )
 """Append-only, by code and by trigger. Every column but the hashes also stands in ``body``."""
 
@@ -70,6 +69,15 @@ subject_key = Table(
     Column("created_at", Text, nullable=False),
 )
 """One key a person, wrapped by the key file's key; ``lookup`` is a keyed hash of the address. Deletable."""
+
+key_mark = Table(
+    "key_mark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+)
+"""One row that only the key file of this database opens."""
 
 customer_case = Table(
     "customer_case",
@@ -96,12 +104,12 @@ run = Table(
     Column("run_id", Text, primary_key=True),
     Column("process", Text, nullable=False),
     Column("case_id", Text, ForeignKey("customer_case.case_id"), index=True),
-    Column("subject_ref", Text, nullable=False, index=True),
+    Column("subject_ref", Text, nullable=False),
     Column("parent_run_id", Text),
     Column("prefect_run_id", Text, unique=True),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("waits_for", Text, index=True),
+    Column("waits_for", Text),
     Column("created_at", Text, nullable=False),
     Column("due_at", Text, nullable=False),
     Column("ended_at", Text),
@@ -113,8 +121,23 @@ run = Table(
     Column("owner", Text),
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("lease_until", Text),
-    Index("ix_run_state", "state", "due_at"),
-    Index("ix_run_mirror", "mirror"),
+    Index("ix_run_created", "created_at"),
+    Index("ix_run_due", "state", "due_at"),
+    Index("ix_run_mirror", "mirror", "created_at"),
+    Index(
+        "ix_run_parent",
+        "parent_run_id",
+        sqlite_where=text("parent_run_id IS NOT NULL"),
+        postgresql_where=text("parent_run_id IS NOT NULL"),
+    ),
+    Index("ix_run_state", "state", "created_at"),
+    Index(
+        "ix_run_waits_for",
+        "waits_for",
+        sqlite_where=text("waits_for IS NOT NULL"),
+        postgresql_where=text("waits_for IS NOT NULL"),
+    ),
+    Index("ix_run_subject", "subject_ref", "created_at"),
 )
 
 effect = Table(
@@ -145,15 +168,26 @@ inbox = Table(
     Column("accepted_at", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("subject_ref", Text, nullable=False, index=True),
-    Column("nonce", LargeBinary, nullable=False),
-    Column("ciphertext", LargeBinary, nullable=False),
-    Column("state", Text, nullable=False, index=True),
+    Column("nonce", LargeBinary),
+    Column("ciphertext", LargeBinary),
+    Column("vacuumed_at", Text),
+    Column("vacuumed_by", Text),
+    Column("state", Text, nullable=False),
     Column("note", Text, nullable=False, server_default=""),
     Column("run_id", Text),
     Column("case_id", Text),
     UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     UniqueConstraint("source", "fingerprint", name="uq_inbox_fingerprint"),
+    Index("ix_inbox_accepted", "accepted_at"),
+    Index("ix_inbox_state", "state", "accepted_at"),
+    Index(
+        "ix_inbox_vacuum",
+        "accepted_at",
+        sqlite_where=text("vacuumed_at IS NULL"),
+        postgresql_where=text("vacuumed_at IS NULL"),
+    ),
 )
+"""Deliveries; the body is gone (``ciphertext`` is null) once ``vacuumed_at`` is set, by the rule ``vacuumed_by``."""
 
 intake_cursor = Table(
     "intake_cursor",
@@ -182,5 +216,11 @@ question = Table(
     Column("asked_at", Text, nullable=False),
     Column("answered_at", Text),
     Column("answer_event", Text),
+    Index(
+        "ix_question_open",
+        "asked_at",
+        sqlite_where=text("answered_at IS NULL"),
+        postgresql_where=text("answered_at IS NULL"),
+    ),
 )
 """Questions to a person; the words of question and answer stand in the record, encrypted."""

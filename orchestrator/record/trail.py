@@ -208,7 +208,7 @@ class Trail:
 def _event(chain_id: str, head: Head, draft: Draft, now: datetime) -> tuple[dict[str, Any], Head]:
     """Return the row of an event that continues a chain, and the chain's new head."""
     columns = {
-        "event_id": f"e-{secrets.token_hex(12)}",
+        "event_id": _event_id(now),
         "chain_id": chain_id,
         "chain_seq": head.seq + 1,
         "kind": draft.kind,
@@ -220,6 +220,11 @@ def _event(chain_id: str, head: Head, draft: Draft, now: datetime) -> tuple[dict
     body = canonical({"v": VERSION, **columns, "data": draft.data})
     link = link_hash(head.seq + 1, head.hash, body)
     return columns | {"body": body, "prev_hash": head.hash, "hash": link}, Head(seq=head.seq + 1, hash=link)
+
+
+def _event_id(now: datetime) -> str:
+    """Return a new id that begins with the time (as RFC 9562 5.7 does): what is written together lies together."""
+    return f"e-{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
 
 
 def link_hash(seq: int, prev_hash: bytes, body: bytes) -> bytes:

@@ -20,11 +20,12 @@ from sqlalchemy import Connection, bindparam, select
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.clock import stamp
 from orchestrator.record.sql import insert_if_new
-from orchestrator.record.tables import subject_key
+from orchestrator.record.tables import key_mark, subject_key
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 RECENT_KEYS = 256
+MARK = "orchestrator/key/v1"
 _FIND = select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address"))
 _LOAD = select(subject_key).where(subject_key.c.subject_ref == bindparam("subject"))
 
@@ -86,6 +87,23 @@ class Vault:
         self._pepper = hmac.digest(key, b"orchestrator/lookup/v1", "sha256")
         self._recent: OrderedDict[str, AESGCM] = OrderedDict()
         self._guard = Lock()
+
+    def mark(self, tx: Connection) -> None:
+        """Mark the database as one of this key's, unless it is marked already."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        row = {"name": MARK, "nonce": nonce, "ciphertext": self._wrap.encrypt(nonce, b"", MARK.encode())}
+        insert_if_new(tx, key_mark, row, unique=["name"])
+
+    def fits(self, tx: Connection) -> bool | None:
+        """Tell whether this key is the one of the database; None if that is not marked yet."""
+        row = tx.execute(select(key_mark).where(key_mark.c.name == MARK)).one_or_none()
+        if row is None:
+            return None
+        try:
+            self._wrap.decrypt(row.nonce, row.ciphertext, MARK.encode())
+        except InvalidTag:
+            return False
+        return True
 
     def lookup(self, address: str) -> str:
         """Return the keyed hash under which an address, or any private key, can be found again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,13 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from orchestrator.record.canonical import canonical
+from orchestrator.record.canonical import read_canonical
 from orchestrator.record.tables import audit_event
 from orchestrator.record.trail import GENESIS, VERSION, link_hash
 
 BATCH_ROWS = 1000
-_HASHES = {"body", "prev_hash", "hash"}
+_HASHES = ("body", "prev_hash", "hash")
 _COLUMNS = [column.name for column in audit_event.columns if column.name not in _HASHES]
+_IN_ORDER = [audit_event.c[name] for name in [*_COLUMNS, *_HASHES]]
+_MISSING = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def verify(tx: Connection, chain_id: str | None = None) -> Verification:
     Returns:
         How much was seen, and for each broken chain the first bad event.
     """
-    chosen = select(audit_event).order_by(audit_event.c.chain_id, audit_event.c.chain_seq, audit_event.c.event_id)
+    chosen = select(*_IN_ORDER).order_by(audit_event.c.chain_id, audit_event.c.chain_seq, audit_event.c.event_id)
     if chain_id is not None:
         chosen = chosen.where(audit_event.c.chain_id == chain_id)
     events, chains, breaches = 0, 0, []
@@ -85,13 +86,13 @@ def _problem(row: Row[Any], expected_seq: int, prev_hash: bytes) -> str | None:
 
 def _body_problem(row: Row[Any]) -> str | None:
     try:
-        body = json.loads(row.body)
-        rewritten = canonical(body)
+        body = read_canonical(row.body)
     except (ValueError, RecursionError):
         return "its body is no recorded document"
-    if not isinstance(body, dict) or rewritten != row.body or body.get("v") != VERSION:
+    if not isinstance(body, dict) or body.get("v") != VERSION:
         return "its body is not in the form that this version writes"
-    for name in _COLUMNS:
-        if name not in body or body[name] != getattr(row, name):
-            return f"column {name} does not say what the body says"
-    return None
+    said, shown = [body.get(name, _MISSING) for name in _COLUMNS], list(row[: len(_COLUMNS)])
+    if said == shown:
+        return None
+    name = next(name for name, one, other in zip(_COLUMNS, said, shown, strict=True) if one != other)
+    return f"column {name} does not say what the body says"

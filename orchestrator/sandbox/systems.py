@@ -28,7 +28,7 @@ from typing import Any, Self
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
-from orchestrator.prefect_lane.environment import prefect_environment
+from orchestrator.prefect_lane.environment import SERVER, prefect_environment
 from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
 from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
@@ -134,6 +134,7 @@ class Sandbox:
         self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
         self._environment |= {
             **prefect_environment(f"{self.prefect_url}/api"),
+            **SERVER,
             "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
             "PREFECT_HOME": str(self.data.absolute() / "prefect"),
         }

@@ -11,9 +11,11 @@ from orchestrator.settings.model import (
     PluginSettings,
     PrefectSettings,
     ProcessSettings,
+    RetentionSettings,
     ScheduleSettings,
     Settings,
     StoreSettings,
+    WorkerSettings,
 )
 from orchestrator.settings.places import variable
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
@@ -30,10 +32,12 @@ __all__ = [
     "PrefectSettings",
     "Problem",
     "ProcessSettings",
+    "RetentionSettings",
     "ScheduleSettings",
     "Settings",
     "StoreSettings",
     "WebhookSettings",
+    "WorkerSettings",
     "configuration_error",
     "load_settings",
     "problems_in",

@@ -76,6 +76,15 @@ class WorkerSettings(Section):
     """A run that its worker does not touch for so long is taken over: the worker died. Alike in all programs."""
 
 
+class RetentionSettings(Section):
+    """How long what is not the record is kept; 0 keeps it."""
+
+    inbox_days: Annotated[int, Field(ge=0)] = 0
+    """Bodies of deliveries, from when they were taken in and their run has ended."""
+    prefect_days: Annotated[int, Field(ge=0)] = 0
+    """Flow runs in Prefect, from when they ended."""
+
+
 class ScheduleSettings(Schedule):
     """Changes the schedule that a process declares, or gives it one."""
 
@@ -144,6 +153,7 @@ class Settings(BaseSettings):
     webhooks: dict[WebhookName, WebhookSettings] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
     alarms: AlarmSettings | None = None
     plugins: PluginSettings = PluginSettings()
 

@@ -9,7 +9,7 @@ from threading import Event
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
-from orchestrator.errors import OrchestratorError, RunPostponed
+from orchestrator.errors import LeaseLost, OrchestratorError, RunPostponed
 
 IN_FLIGHT = 4
 """At most so many due runs are executed at once."""
@@ -53,7 +53,7 @@ class Sweep:
 
     def _sweep(self) -> None:
         self._under_way = {run_id: future for run_id, future in self._under_way.items() if not future.done()}
-        for run_id in self._app.runs.due(limit=2 * IN_FLIGHT):
+        for run_id in self._app.runs.due(limit=2 * IN_FLIGHT, processes=self._app.processes):
             if run_id not in self._under_way and len(self._under_way) < IN_FLIGHT:
                 self._under_way[run_id] = self._pool.submit(self._execute, run_id)
 
@@ -62,6 +62,8 @@ class Sweep:
             self._app.kernel.execute(self._app.definition(self._process_of(run_id)), run_id)
         except RunPostponed as exc:
             logger.warning("Run %s is postponed to %s: %s", run_id, f"{exc.due_at:%H:%M:%S}", exc)
+        except LeaseLost as exc:
+            logger.debug("Run %s: %s", run_id, exc)
         except OrchestratorError as exc:
             logger.error("Run %s: %s", run_id, exc)  # noqa: TRY400 - our messages say it all
         except Exception as exc:  # noqa: BLE001 - one run never takes the worker down

@@ -22,6 +22,7 @@ from orchestrator.worker.alarms import tell_people
 from orchestrator.worker.mail import take_mail
 from orchestrator.worker.showing import mend, mirror
 from orchestrator.worker.sweep import Sweep
+from orchestrator.worker.vacuum import vacuum
 from orchestrator.worker.watch import watch
 
 REACH_SECONDS = 0.5
@@ -56,6 +57,7 @@ def _threads(app: Application) -> list[Thread]:
         _thread("sweep", Sweep(app, stop).run),
         _thread("mirror", mirror, app, stop),
         _thread("mend", mend, app, stop),
+        _thread("vacuum", vacuum, app, stop),
         _thread("watch", watch, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]

@@ -71,7 +71,6 @@ def _create_tables() -> None:
         sa.UniqueConstraint("chain_id", "chain_seq", name="uq_audit_event_chain"),
     )
     op.create_index("ix_audit_event_at", "audit_event", ["at"], unique=False)
-    op.create_index("ix_audit_event_subject", "audit_event", ["subject_ref"], unique=False)
     op.create_table(
         "audit_private",
         sa.Column("event_id", sa.Text(), nullable=False),
@@ -82,6 +81,13 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("event_id", "commitment"),
     )
     op.create_index(op.f("ix_audit_private_subject_ref"), "audit_private", ["subject_ref"], unique=False)
+    op.create_table(
+        "key_mark",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "customer_case",
         sa.Column("case_id", sa.Text(), nullable=False),
@@ -111,8 +117,10 @@ def _create_tables() -> None:
         sa.Column("accepted_at", sa.Text(), nullable=False),
         sa.Column("truncated", sa.Boolean(), nullable=False),
         sa.Column("subject_ref", sa.Text(), nullable=False),
-        sa.Column("nonce", sa.LargeBinary(), nullable=False),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=True),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
+        sa.Column("vacuumed_at", sa.Text(), nullable=True),
+        sa.Column("vacuumed_by", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.Column("run_id", sa.Text(), nullable=True),
@@ -121,8 +129,17 @@ def _create_tables() -> None:
         sa.UniqueConstraint("source", "fingerprint", name="uq_inbox_fingerprint"),
         sa.UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     )
-    op.create_index(op.f("ix_inbox_state"), "inbox", ["state"], unique=False)
+    op.create_index("ix_inbox_accepted", "inbox", ["accepted_at"], unique=False)
+    op.create_index("ix_inbox_state", "inbox", ["state", "accepted_at"], unique=False)
     op.create_index(op.f("ix_inbox_subject_ref"), "inbox", ["subject_ref"], unique=False)
+    op.create_index(
+        "ix_inbox_vacuum",
+        "inbox",
+        ["accepted_at"],
+        unique=False,
+        sqlite_where=sa.text("vacuumed_at IS NULL"),
+        postgresql_where=sa.text("vacuumed_at IS NULL"),
+    )
     op.create_table(
         "intake_cursor",
         sa.Column("source", sa.Text(), nullable=False),
@@ -179,10 +196,27 @@ def _create_tables() -> None:
         sa.UniqueConstraint("prefect_run_id"),
     )
     op.create_index(op.f("ix_run_case_id"), "run", ["case_id"], unique=False)
-    op.create_index("ix_run_mirror", "run", ["mirror"], unique=False)
-    op.create_index("ix_run_state", "run", ["state", "due_at"], unique=False)
-    op.create_index(op.f("ix_run_subject_ref"), "run", ["subject_ref"], unique=False)
-    op.create_index(op.f("ix_run_waits_for"), "run", ["waits_for"], unique=False)
+    op.create_index("ix_run_created", "run", ["created_at"], unique=False)
+    op.create_index("ix_run_due", "run", ["state", "due_at"], unique=False)
+    op.create_index("ix_run_mirror", "run", ["mirror", "created_at"], unique=False)
+    op.create_index(
+        "ix_run_parent",
+        "run",
+        ["parent_run_id"],
+        unique=False,
+        sqlite_where=sa.text("parent_run_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_run_id IS NOT NULL"),
+    )
+    op.create_index("ix_run_state", "run", ["state", "created_at"], unique=False)
+    op.create_index("ix_run_subject", "run", ["subject_ref", "created_at"], unique=False)
+    op.create_index(
+        "ix_run_waits_for",
+        "run",
+        ["waits_for"],
+        unique=False,
+        sqlite_where=sa.text("waits_for IS NOT NULL"),
+        postgresql_where=sa.text("waits_for IS NOT NULL"),
+    )
     op.create_table(
         "effect",
         sa.Column("effect_id", sa.Text(), nullable=False),
@@ -217,5 +251,13 @@ def _create_tables() -> None:
             ["run.run_id"],
         ),
         sa.PrimaryKeyConstraint("question_id"),
+    )
+    op.create_index(
+        "ix_question_open",
+        "question",
+        ["asked_at"],
+        unique=False,
+        sqlite_where=sa.text("answered_at IS NULL"),
+        postgresql_where=sa.text("answered_at IS NULL"),
     )
     op.create_index(op.f("ix_question_run_id"), "question", ["run_id"], unique=False)
