@@ -29,14 +29,21 @@ VALID_FOR = timedelta(days=3)
 AT_MOST = 5
 """A customer who names no product gets the links of so many, the newest."""
 
-AGAIN = Option(key="again", label="Look again: the order or the file is there now")
+ANSWER_IN = timedelta(hours=4)
+"""A customer who waits for a person must not wait longer."""
+
+AGAIN = Option(key="again", label="Look again, because the order or the file is there now")
 BOUGHT_AS = Option(
     key="bought-as",
-    label="They bought with another address: send the links there",
+    label="They bought with another address: look there, and send the links to that address alone",
     needs_text="the address on the order",
 )
-ANSWER = Option(key="answer", label="Answer with this text", needs_text="the text of the mail, without links")
-CLOSE = Option(key="close", label="Close the case without a mail")
+ANSWER = Option(
+    key="answer",
+    label="Answer their mail with a text of mine, without links",
+    needs_text="the whole mail, from greeting to name",
+)
+CLOSE = Option(key="close", label="Not a customer, or settled already: close the case and send nothing more")
 _ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
 
 
@@ -86,7 +93,7 @@ def lost_download(
     request: LostDownload, *, orders: OrderRecords, files: FileLinks, mailer: Mailer, people: People
 ) -> Resolution:
     """Get a customer the download they bought and lost."""
-    address, told = str(request.email), False
+    address, told, otherwise = str(request.email), False, AGAIN.key
     while True:
         found = _search(address, request.product, orders=orders, files=files)
         if found.wanted and not found.missing:
@@ -94,7 +101,8 @@ def lost_download(
         if request.by_mail and not told:
             mailer.send(compose("looking_into_it", to=request.email, in_reply_to=request.in_reply_to))
             told = True
-        decision = people.decide(_question(request, address, found))
+        decision = people.decide(_question(request, address, found, otherwise))
+        otherwise = ""  # orders come in late, so it is looked once more before anybody is late
         match decision.option:
             case ANSWER.key:
                 mail = compose(
@@ -151,7 +159,7 @@ def _send_links(request: LostDownload, wanted: Sequence[Purchase], *, files: Fil
     return Resolution(outcome="links-sent", products=tuple(p.product for p in wanted))
 
 
-def _question(request: LostDownload, address: str, found: _Search) -> Question:
+def _question(request: LostDownload, address: str, found: _Search, otherwise: str) -> Question:
     if found.missing:
         title = "A file that a customer bought is missing in the store"
     elif found.purchases:
@@ -165,4 +173,11 @@ def _question(request: LostDownload, address: str, found: _Search) -> Question:
         *(f"Bought: {p.product} on {p.bought_on}{' (refunded)' if p.refunded else ''}" for p in found.purchases),
         *(f"Missing: {p.asset.key}" for p in found.missing),
     ]
-    return Question(title=title, known="\n".join(known), options=(AGAIN, BOUGHT_AS, ANSWER, CLOSE))
+    return Question(
+        title=title,
+        known="\n".join(known),
+        options=(AGAIN, BOUGHT_AS, ANSWER, CLOSE),
+        role="support",
+        due_in=ANSWER_IN,
+        otherwise=otherwise,
+    )

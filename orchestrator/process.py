@@ -17,8 +17,8 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.capabilities import Work
-from orchestrator.errors import ConfigurationError, LeaseLost
-from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.errors import ConfigurationError, LeaseLost, PluginError
+from orchestrator.kernel.definition import ProcessDefinition, executing
 from orchestrator.plugins import RegisterProcess, hookimpl
 from orchestrator.schedule import Schedule
 
@@ -67,6 +67,7 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
             options: What any Prefect flow takes (``return_state``, ``wait_for``).
 
         Raises:
+            PluginError: A process calls it from its body.
             LeaseLost: Another worker has the run.
         """
         from prefect.exceptions import Abort
@@ -74,6 +75,11 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         from orchestrator.bootstrap import application
         from orchestrator.prefect_lane.environment import prefect_at
 
+        if (caller := executing()) is not None:
+            raise PluginError(
+                f"process {caller} calls process {self.name} directly: each replay of its run would start another one; "
+                f"start it as a step instead: cases.start({self.name.replace('-', '_')}.work(request))"
+            )
         app = application()
         if not isinstance(request, str):
             request = REFERENCE + app.open_run(self.definition, self.read(request))

@@ -54,6 +54,7 @@ def triage(request: Incoming, *, inbox: Inbox) -> None:
 
 SERVE = ProcessDefinition("serve", serve, case_key=lambda request: request.email)
 TRIAGE = ProcessDefinition("triage", triage)
+PARENT = ProcessDefinition("parent", serve, case_key=lambda _: "parent@example.com")
 
 
 class Office:
@@ -139,10 +140,20 @@ class RealDesk(Office):
     def started(self) -> list[str]:
         return [run.run_id for run in self.runs.listed(limit=100) if run.parent_run_id is not None]
 
+    def due_at(self, run_id: str) -> datetime:
+        return self.run(run_id).due_at
+
+    def case_of(self, run_id: str) -> str | None:
+        return self.run(run_id).case_id
+
+    @property
+    def own_case(self) -> str:
+        return str(self.case_of(self._parent))
+
     @property
     def _parent(self) -> str:
         known = [run.run_id for run in self.runs.listed(limit=100) if run.process == "parent"]
-        return known[0] if known else self.open(ProcessDefinition("parent", serve), Served(email=ANN))
+        return known[0] if known else self.open(PARENT, Served(email=ANN))
 
 
 def _planned(key: str, run_id: str) -> dict[str, object]:

@@ -88,6 +88,14 @@ def flow_run_ended(sandbox: Sandbox, flow_run_id: str) -> dict[str, Any]:
     return found
 
 
+def flow_run_suspended(sandbox: Sandbox, flow_run_id: str) -> None:
+    def suspended() -> bool:
+        flow_run = sandbox.ask_prefect("GET", f"/flow_runs/{flow_run_id}") or {}
+        return bool(flow_run.get("state_name") == "Suspended")
+
+    assert wait_until(suspended, PATIENCE), f"flow run {flow_run_id} is not suspended"
+
+
 def run_of(app: Application, flow_run_id: str) -> Run:
     run = app.runs.of_prefect(flow_run_id)
     assert run is not None

@@ -63,10 +63,14 @@ def test_a_question_is_listed_shown_and_answered(office: Office, console: Consol
     (row,) = console("decisions", "--json").json
     assert (row["question_id"], row["run_id"]) == (question, run_id)
     assert row["options"] == ["again", "bought-as", "answer", "close"]
+    assert (row["role"], row["overdue"], row["otherwise"]) == ("support", False, "again")
+    assert (row["waiting"], row["due_at"] > row["asked_at"]) == ("0:00:00", True)
     assert STRANGER not in console("decisions").out
     shown = console("decisions", "show", question).out
     assert f"The customer writes from: {STRANGER}" in shown
     assert f"orchestrator decisions answer {question} bought-as --text" in shown
+    assert "\nrole: support\n" in shown
+    assert "\notherwise: again\n" in shown
     assert console("decisions", "show", question, "--json").json["question"]["known"].startswith("The customer writes")
     assert console("decisions", "answer", question, CLOSE.key).code == 0
     assert console("decisions", "--json").json == []

@@ -30,7 +30,7 @@ def test_a_question_parks_its_run_and_lies_on_the_desk(office: Office, clock: Ha
     run_id, question_id = office.asked()
     assert office.run(run_id).state is RunState.PARKED
     (waiting,) = office.people.open_questions()
-    assert (waiting.run_id, waiting.asked_at, waiting.question) == (run_id, stamp(clock()), QUESTION)
+    assert (waiting.run_id, waiting.asked_at, waiting.question) == (run_id, clock(), QUESTION)
     assert office.run(run_id).reason == (
         f"a person must answer: Shall it be done?; see: orchestrator decisions show {question_id}"
     )
@@ -57,13 +57,18 @@ def test_an_answer_lets_the_run_go_on_with_it(office: Office, clock: HandClock) 
     assert office.run(run_id).state is RunState.DONE
 
 
-def test_who_answered_stands_in_the_trail_and_what_was_written_does_not(office: Office) -> None:
+def test_who_answered_and_how_long_it_waited_stands_in_the_trail_and_what_was_written_does_not(
+    office: Office, clock: HandClock
+) -> None:
     run_id, question_id = office.asked()
-    office.people.answer(question_id, Decision(option="otherwise", text="call mary@example.com"), CLERK)
+    clock.advance(minutes=90, milliseconds=700)
+    answer = Decision(option="otherwise", text="call mary@example.com")
+    office.people.answer(question_id, answer, CLERK, screen="sha256:0f")
     (made,) = [event for event in office.chain(run_id) if event.kind == "decision.made"]
     assert made.actor == CLERK
     assert made.context.effect_id == question_id
     assert made.data["answer"]["option"] == "otherwise"
+    assert (made.data["waited_seconds"], made.data["screen"]) == (5400, "sha256:0f")
     assert "mary" not in str([event.data for event in office.chain(run_id)])
 
 
@@ -91,9 +96,10 @@ def test_an_answer_that_does_not_fit_is_refused_and_changes_nothing(
 def test_a_question_is_answered_once(office: Office) -> None:
     _, question_id = office.asked()
     office.people.answer(question_id, Decision(option="yes"), CLERK)
-    for unknown in (question_id, "f-0"):
-        with pytest.raises(NotRecorded, match="no open question"):
-            office.people.answer(unknown, Decision(option="yes"), CLERK)
+    with pytest.raises(NotRecorded, match="it was answered at 2026-03-01 09:00:00 UTC, and the first answer counts"):
+        office.people.answer(question_id, Decision(option="otherwise", text="no"), CLERK)
+    with pytest.raises(NotRecorded, match="no open question f-0; list them with: orchestrator decisions"):
+        office.people.answer("f-0", Decision(option="yes"), CLERK)
 
 
 def test_an_answer_outlives_its_program(office: Office, reopen: Callable[[], Record]) -> None:

@@ -53,6 +53,16 @@ class FakeDesk:
     def started(self) -> list[str]:
         return [f"r-{number}" for number in range(1, len(self.cases.started) + 1)]
 
+    def due_at(self, run_id: str) -> datetime:
+        due_at = self.cases.due[self.started().index(run_id)]
+        assert due_at is not None
+        return due_at
+
+    def case_of(self, run_id: str) -> str:
+        return self.cases.started[self.started().index(run_id)][0]
+
+    own_case = "c-0"
+
 
 class TestFakeDesk(DeskContract):
     @pytest.fixture
@@ -66,12 +76,14 @@ a_mail_lies_where_it_was_filed_last
 a_mail_that_is_not_stored_is_not_found
 a_mail_to_a_case_that_waits_for_a_person_says_so
 a_stored_mail_is_read
+a_time_without_a_time_zone_is_refused
 another_customer_has_another_case
 asking_again_with_the_same_effect_changes_nothing
 only_a_mail_that_came_after_the_answer_is_one_to_an_answered_case
 the_first_mail_opens_a_case_and_the_next_one_joins_it
 the_same_effect_starts_one_run
 two_effects_start_two_runs
+work_may_start_later_and_in_the_case_of_the_run_that_starts_it
 """
 
 

@@ -117,6 +117,9 @@ def test_who_bought_nothing_is_told_at_once_that_a_person_looks_into_it() -> Non
         title="A customer asks for a download, and no purchase is found",
         known=f"The customer writes from: {ANNA}\nLooked up: {ANNA}\nThey say: I lost the dress pattern",
         options=(AGAIN, BOUGHT_AS, ANSWER, CLOSE),
+        role="support",
+        due_in=timedelta(hours=4),
+        otherwise="again",
     )
 
 
@@ -125,6 +128,12 @@ def test_the_neutral_mail_goes_out_once_however_often_somebody_looks_again() -> 
     place.asks(by_mail=True)
     assert len(place.people.questions) == 4
     assert place.mailer.sent == [NEUTRAL]
+
+
+def test_it_is_looked_again_without_anybody_once_and_then_a_person_is_late() -> None:
+    place = shop(decisions=[Decision(option=AGAIN.key)] * 2)
+    place.asks()
+    assert [question.otherwise for question in place.people.questions] == [AGAIN.key, "", ""]
 
 
 def test_the_form_alone_tells_nobody_anything() -> None:

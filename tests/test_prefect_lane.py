@@ -20,6 +20,7 @@ from sample_prefect import (
     chain_of,
     count_mails,
     flow_run_ended,
+    flow_run_suspended,
     open_run_of_a_process_that_is_gone,
     pid_of_owner,
     press_run,
@@ -35,7 +36,6 @@ from sample_runs import Errand
 from sample_settings import load
 
 from orchestrator.bootstrap import Application
-from orchestrator.capabilities import Decision
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
 from orchestrator.prefect_lane.deployments import register
@@ -125,24 +125,6 @@ def test_input_that_does_not_fit_is_refused_before_a_run_starts(sandbox: Sandbox
         press_run(sandbox, email="not an address")
 
 
-def test_open_question_parks_the_run_visibly_and_its_answer_finishes_it(sandbox: Sandbox, app: Application) -> None:
-    flow_run_id = press_run(sandbox, email=STRANGER)
-    parked = flow_run_ended(sandbox, flow_run_id)
-    assert parked["state_name"] == "Parked"
-    assert "orchestrator decisions show" in parked["state"]["message"]
-    question = next(q for q in app.people.open_questions() if q.run_id == run_of(app, flow_run_id).run_id)
-    decision = Decision(option="bought-as", text=ONE_PURCHASE)
-    app.people.answer(question.question_id, decision, Actor(name="operator:ann", auth="test"))
-
-    def completed() -> bool:
-        return flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
-
-    assert wait_until(completed, PATIENCE)
-    assert [e.actor.name for e in chain_of(app, run_of(app, flow_run_id)) if e.kind == "decision.made"] == [
-        "operator:ann"
-    ]
-
-
 def test_run_from_the_command_line_is_recorded_alike_and_prefect_sees_a_reference_alone(
     sandbox: Sandbox, app: Application
 ) -> None:
@@ -191,18 +173,6 @@ def test_flow_run_of_another_record_fails_and_says_so(sandbox: Sandbox) -> None:
     assert (ended["state_name"], "no run r-of-another-record" in ended["state"]["message"]) == ("Failed", True)
 
 
-def test_retry_in_prefect_lets_a_parked_run_go_on(sandbox: Sandbox, app: Application) -> None:
-    flow_run_id = press_run(sandbox, email="nobody@example.com")
-    flow_run_ended(sandbox, flow_run_id)
-    retry(sandbox, flow_run_id)
-
-    def resumed() -> bool:
-        kinds = [event.kind for event in chain_of(app, run_of(app, flow_run_id))]
-        return "run.resumed" in kinds and kinds[-1] == "run.parked"
-
-    assert wait_until(resumed, PATIENCE)
-
-
 def test_cancel_in_prefect_stops_a_run_before_its_next_step(sandbox: Sandbox, app: Application) -> None:
     with shop_held(sandbox):
         flow_run_id = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)
@@ -218,7 +188,7 @@ def test_cancel_in_prefect_stops_a_run_before_its_next_step(sandbox: Sandbox, ap
 def test_parked_run_is_cancelled_in_prefect_or_here_and_shown_so_there(sandbox: Sandbox, app: Application) -> None:
     there, here = (press_run(sandbox, email=STRANGER) for _ in range(2))
     for flow_run_id in (there, here):
-        flow_run_ended(sandbox, flow_run_id)
+        flow_run_suspended(sandbox, flow_run_id)
     set_state(sandbox, there, "CANCELLED")
     assert wait_until(lambda: run_of(app, there).state is RunState.CANCELLED, PATIENCE)
     assert sandbox.run("runs", "cancel", run_of(app, here).run_id).stdout == "Cancelled.\n"

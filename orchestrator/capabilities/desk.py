@@ -96,15 +96,24 @@ class Cases(Protocol):
         ...
 
     @effect
-    def start(self, work: Work, *, case_id: str, effect_id: str | None = None) -> Receipt:
+    def start(
+        self, work: Work, *, case_id: str | None = None, at: datetime | None = None, effect_id: str | None = None
+    ) -> Receipt:
         """Start the process that serves the case.
+
+        The new run names this one as its parent, and goes its own way: this one does not wait for it.
 
         Args:
             work: Which process, with what input.
-            case_id: The case that the new run belongs to.
+            case_id: The case that the new run belongs to; without one, the case of the run that starts it.
+            at: When it is to be executed, with its time zone, if later. It must be the same at each replay:
+                reckon it from what a step answered (``link.expires_at``), never from the clock.
             effect_id: Given by the host.
 
         Returns:
             A receipt whose reference is the id of the run.
+
+        Raises:
+            Rejected: There is no such process, or ``at`` has no time zone.
         """
         ...

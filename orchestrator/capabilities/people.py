@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Protocol, Self
 
-from orchestrator.capabilities.values import Private, Value, effect
+from pydantic import Field, StringConstraints, model_validator
+
+from orchestrator.capabilities.values import Private, Value, Wording, effect
+
+Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class Option(Value):
     """One way to answer a question."""
 
-    key: str
-    label: str
-    needs_text: str = ""
-    """What the person must write with this option; empty if nothing."""
+    key: Words
+    label: Wording[Words]
+    """What is done if it is chosen, in a few words and without personal data: people choose by it."""
+    needs_text: Wording[str] = ""
+    """What the person must write with this option, without personal data; empty if nothing."""
 
 
 class Question(Value):
-    """What is asked, what is known, and what can be answered."""
+    """What is asked, what is known, and what can be answered.
 
-    title: str
-    """One line without personal data: it is shown in lists."""
-    known: Private[str]
-    options: tuple[Option, ...]
+    Title, labels and role are shown in lists and in Prefect: they name nobody. While a question waits, all of it
+    may be worded anew in the process; what was asked stays as it was. Other keys make it another question.
+    """
+
+    title: Wording[str]
+    """One line without personal data."""
+    known: Private[Wording[str]]
+    """What helps to decide. It may name persons, and is shown by our own commands alone."""
+    options: Annotated[tuple[Option, ...], Field(min_length=1)]
+    role: Wording[str] = ""
+    """Who should answer, for example ``support``; empty: whoever comes first."""
+    due_in: Wording[timedelta | None] = None
+    """How long somebody may take. Later, the question is overdue, and shown as such."""
+    otherwise: Wording[str] = ""
+    """The key of the option that is taken when it is overdue; empty: the question waits on."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        _refuse_twins("key", (option.key for option in self.options))
+        _refuse_twins("label", (option.label for option in self.options))
+        if self.due_in is not None and self.due_in <= timedelta():
+            raise ValueError("due_in must be more than nothing")
+        if self.otherwise:
+            self._refuse_unfit_otherwise()
+        return self
+
+    def _refuse_unfit_otherwise(self) -> None:
+        if self.due_in is None:
+            raise ValueError("otherwise says what happens after due_in: give due_in as well")
+        if unfit := self.unfit(Decision(option=self.otherwise)):
+            raise ValueError(f"otherwise: {unfit}")
+
+    def unfit(self, decision: Decision) -> str:
+        """Say why a decision is no answer to this question; empty if it is one."""
+        options = {option.key: option for option in self.options}
+        if decision.option not in options:
+            return f"{decision.option!r} is no option; choose one of: {', '.join(options)}"
+        needed = options[decision.option].needs_text
+        if needed and not decision.text.strip():
+            return f"option {decision.option} needs a text: {needed}"
+        return ""
 
 
 class Decision(Value):
@@ -39,6 +83,13 @@ class People(Protocol):
     def decide(self, question: Question, *, effect_id: str | None = None) -> Decision:
         """Ask a person.
 
-        The run is parked until somebody answers; then it goes on here with the decision.
+        The run waits, without a worker, until somebody answers or the deadline takes ``otherwise``; then it
+        goes on here with the decision.
         """
         ...
+
+
+def _refuse_twins(what: str, values: Iterable[str]) -> None:
+    seen = list(values)
+    if len(set(seen)) != len(seen):
+        raise ValueError(f"two options have the same {what}: nobody could tell them apart")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import application, this_user
 from orchestrator.capabilities import Decision
-from orchestrator.cli.output import Json, fields, print_json, say, show
+from orchestrator.cli.output import Json, cell, fields, print_json, say, show
+from orchestrator.desk.people import OpenQuestion
 from orchestrator.errors import NotRecorded
 from orchestrator.kernel.cancelling import cancel as cancel_run
 from orchestrator.kernel.runs import RunState
@@ -24,11 +25,9 @@ def open_decisions(*, json: Json = False) -> None:
     Args:
         json: Print JSON.
     """
-    rows = [
-        {**fields(waiting), "title": waiting.question.title, "options": [o.key for o in waiting.question.options]}
-        for waiting in application().people.open_questions()
-    ]
-    show(rows, ("question_id", "asked_at", "title", "options"), as_json=json, empty="Nobody waits for a decision.")
+    rows = [_row(waiting) for waiting in application().people.open_questions()]
+    columns = ("question_id", "title", "role", "waiting", "due_at", "overdue", "options")
+    show(rows, columns, as_json=json, empty="Nobody waits for a decision.")
 
 
 @decisions.command(name="show")
@@ -39,17 +38,28 @@ def show_decision(question: str, *, json: Json = False) -> None:
         question: The question's id.
         json: Print JSON.
     """
-    found = (each for each in application().people.open_questions() if each.question_id == question)
-    waiting = next(found, None)
-    if waiting is None:
-        raise NotRecorded(f"no open question {question}; list them with: orchestrator decisions")
+    waiting = application().people.find(question)
     if json:
-        print_json(fields(waiting))
+        print_json(_row(waiting))
         return
-    say(f"{waiting.question.title}\n\n{waiting.question.known}\n\nAnswers:")
+    say(f"{waiting.question.title}\n\n{waiting.question.known}\n")
+    for name in ("role", "waiting", "due_at", "otherwise", "run_id", "case_id"):
+        if value := _row(waiting)[name]:
+            say(f"{name.removesuffix('_id').replace('_', ' ')}: {cell(value)}")
+    say("\nAnswers:")
     for option in waiting.question.options:
         text = f" --text '({option.needs_text})'" if option.needs_text else ""
         say(f"  orchestrator decisions answer {question} {option.key}{text}\n      {option.label}")
+
+
+def _row(waiting: OpenQuestion) -> dict[str, Any]:
+    question = waiting.question
+    return {
+        **fields(waiting),
+        "title": question.title,
+        "otherwise": question.otherwise,
+        "options": [option.key for option in question.options],
+    }
 
 
 @decisions.command
@@ -89,7 +99,7 @@ def listed_runs(
         if subject_ref is None:
             raise NotRecorded("no run is about a customer with that address")
     rows = [fields(run) for run in app.runs.listed(state=state, subject_ref=subject_ref, limit=lines)]
-    columns = ("run_id", "process", "state", "created_at", "ended_at", "case_id", "reason")
+    columns = ("run_id", "process", "state", "created_at", "due_at", "ended_at", "case_id", "reason")
     show(rows, columns, as_json=json, empty="No such run.")
 
 

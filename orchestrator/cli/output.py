@@ -61,11 +61,12 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
         # The first column names the row: people copy it into the next command.
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == columns[0])
     for row in rows:
-        table.add_row(*(Text(_cell(row[column])) for column in columns))
+        table.add_row(*(Text(cell(row[column])) for column in columns))
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Return a value as people read it."""
     match value:
         case None:
             return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from hashlib import sha256
 from typing import Literal
 
@@ -65,13 +66,17 @@ class CaseDesk:
             state = "with-person"
         return CaseTicket(case_id=case.case_id, state=state)
 
-    def start(self, work: Work, *, case_id: str, effect_id: str | None = None) -> Receipt:
-        """Open the run that serves the case; a worker takes it from there."""
+    def start(
+        self, work: Work, *, case_id: str | None = None, at: datetime | None = None, effect_id: str | None = None
+    ) -> Receipt:
+        """Open the run that serves the case, now or for later; a worker takes it from there."""
         definition = self._processes().get(work.process)
         if definition is None:
             raise Rejected(f"no process {work.process}; list them with: orchestrator processes")
+        if at is not None and at.tzinfo is None:
+            raise Rejected(f"process {work.process} is to start at a time without a time zone; give it one (UTC)")
         with self._record.store.write() as tx:
-            parent = find_effect(tx, str(effect_id)).run_id
+            parent = self._runs.get(tx, find_effect(tx, str(effect_id)).run_id)
             run_id = f"r-{sha256(str(effect_id).encode()).hexdigest()[:24]}"
             self._runs.open(
                 tx,
@@ -79,9 +84,11 @@ class CaseDesk:
                     definition=definition,
                     request=definition.request.model_validate_json(work.request),
                     run_id=run_id,
-                    actor=Actor(name=f"run:{parent}", auth="process"),
-                    case_id=case_id,
-                    parent_run_id=parent,
+                    actor=Actor(name=f"run:{parent.run_id}", auth="process"),
+                    subject_ref=parent.subject_ref,
+                    case_id=case_id or parent.case_id,
+                    parent_run_id=parent.run_id,
+                    due_at=at,
                 ),
             )
         return Receipt(reference=run_id)

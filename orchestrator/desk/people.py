@@ -1,23 +1,30 @@
-"""Questions to people, kept until somebody answers."""
+"""Questions to people, kept until somebody answers or their deadline does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Select, select, update
 
-from orchestrator.capabilities import SEAL, Decision, Option, Question
+from orchestrator.capabilities import SEAL, Decision, Question
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError
 from orchestrator.kernel.operations import opened
-from orchestrator.kernel.runs import wake_parked
+from orchestrator.kernel.runs import Mirror, RunState, wake_parked
 from orchestrator.ledger.effects import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.record.clock import stamp
+from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import question as question_table
-from orchestrator.record.trail import Actor, Context, Draft, Event, Sealer
+from orchestrator.record.tables import run as run_table
+from orchestrator.record.trail import SYSTEM, Actor, Draft, Event, Sealer
+
+DEADLINE = Actor(name="deadline", auth="system")
+"""Who takes the option that a question names for the case that nobody answers in time."""
+BATCH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,16 @@ class OpenQuestion:
 
     question_id: str
     run_id: str
-    asked_at: str
+    process: str
+    case_id: str | None
+    role: str
+    asked_at: datetime
+    due_at: datetime | None
+    """Its deadline."""
+    overdue: bool
+    """Whether the deadline has passed and is on the record as such."""
+    waiting: timedelta
+    """How long it has waited."""
     question: Question
 
 
@@ -42,7 +58,7 @@ class PeopleDesk:
 
     def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
         """Asking again finds the same question."""
-        return Settlement(doubt=DoubtClass.NATURAL)
+        return Settlement(doubt=DoubtClass.NATURAL, to_the_letter=False)
 
     def check(self) -> str:
         """Say how many questions are open."""
@@ -54,60 +70,166 @@ class PeopleDesk:
         Raises:
             AwaitingDecision: Nobody has answered yet.
         """
-        question_id = str(effect_id)
+        question_id, now = str(effect_id), self._record.clock()
+        row = {
+            "question_id": question_id,
+            "asked_at": stamp(now),
+            "due_at": stamp(now + question.due_in) if question.due_in else None,
+        }
         with self._record.store.write() as tx:
-            effect = find_effect(tx, question_id)
-            row = {"question_id": question_id, "run_id": effect.run_id, "asked_at": stamp(self._record.clock())}
-            insert_if_new(tx, question_table, row, unique=["question_id"])
-            answered = _row(tx, question_id)
-            if answered is not None and answered.answer_event is not None:
-                return self._decision(tx, answered)
-        raise AwaitingDecision(
-            f"a person must answer: {question.title}; see: orchestrator decisions show {question_id}"
-        )
+            run_id = find_effect(tx, question_id).run_id
+            insert_if_new(tx, question_table, {**row, "run_id": run_id}, unique=["question_id"])
+            asked = _row(tx, question_id)
+            if asked.answer_event is not None:
+                return self._decision(tx, asked)
+        raise AwaitingDecision(_reason(question_id, question, moment(asked.due_at) if asked.overdue_at else None))
 
     def open_questions(self) -> list[OpenQuestion]:
         """Return the questions that wait for an answer, oldest first."""
-        chosen = (
-            select(question_table).where(question_table.c.answered_at.is_(None)).order_by(question_table.c.asked_at)
-        )
         with self._record.store.read() as tx:
-            return [self._open_question(tx, row) for row in tx.execute(chosen)]
+            return [self._open_question(tx, row) for row in tx.execute(_open().order_by(question_table.c.asked_at))]
 
-    def answer(self, question_id: str, decision: Decision, actor: Actor) -> None:
-        """Write down what a person decided, and let the run go on.
+    def find(self, question_id: str) -> OpenQuestion:
+        """Return an open question.
 
         Raises:
             NotRecorded: No such question waits.
+        """
+        with self._record.store.read() as tx:
+            return self._find(tx, question_id)
+
+    def waiting_of(self, run_id: str) -> OpenQuestion | None:
+        """Return the question that keeps a parked run waiting, if it is one."""
+        mine = _open().where(question_table.c.run_id == run_id, run_table.c.state == RunState.PARKED)
+        with self._record.store.read() as tx:
+            row = tx.execute(mine).one_or_none()
+            if row is None or not _parked_by_question(self._record.trail.chain(tx, run_id)):
+                return None
+            return self._open_question(tx, row)
+
+    def answer(
+        self,
+        question_id: str,
+        decision: Decision,
+        actor: Actor,
+        *,
+        screen: str | None = None,
+        reserved_for: timedelta = timedelta(),
+    ) -> None:
+        """Write down what a person decided, and let the run go on.
+
+        Args:
+            question_id: The question.
+            decision: The answer.
+            actor: Who answers.
+            screen: A digest of what they had before them, if that is known.
+            reserved_for: So long workers leave the run to the caller, who executes it at once.
+
+        Raises:
+            NotRecorded: No such question waits; of several answers the first counts.
             RecordError: The decision is none of the options, or lacks the text that its option needs.
         """
-        now = self._record.clock()
         with self._record.store.write() as tx:
-            row = _row(tx, question_id)
-            if row is None or row.answered_at is not None:
-                raise NotRecorded(f"no open question {question_id}; list them with: orchestrator decisions")
-            _refuse_unfit(self._open_question(tx, row).question, decision)
-            sealer = Sealer()
-            data = {"answer": decision.model_dump(mode="json", context={SEAL: sealer})}
-            asked = self._asked(tx, row)
-            context = Context(**{**vars(asked.context), "prefect_run_id": None})
-            draft = Draft(kind="decision.made", context=context, data=data, sealer=sealer, actor=actor)
-            self._record.trail.append_alone(tx, row.run_id, draft, now)
-            event_id = self._record.trail.chain(tx, row.run_id)[-1].event_id
-            mine = question_table.c.question_id == question_id
-            tx.execute(update(question_table).where(mine).values(answered_at=stamp(now), answer_event=event_id))
-            wake_parked(tx, row.run_id, now)
+            waiting = self._find(tx, question_id)
+            if unfit := waiting.question.unfit(decision):
+                raise RecordError(unfit)
+            self._make(tx, waiting, decision, actor, screen=screen, reserved_for=reserved_for)
+
+    def pass_deadlines(self) -> int:
+        """Put the questions on the record whose deadline has passed, and take the options that they name for it.
+
+        Returns:
+            How many; they are found by their deadlines, however many questions wait.
+        """
+        passed = (question_table.c.due_at <= stamp(self._record.clock()), question_table.c.overdue_at.is_(None))
+        late = _open().where(*passed, run_table.c.state == RunState.PARKED).order_by(question_table.c.due_at)
+        with self._record.store.read() as tx:
+            ids = [row.question_id for row in tx.execute(late.limit(BATCH))]
+        return sum(self._pass_deadline(question_id) for question_id in ids)
+
+    def _pass_deadline(self, question_id: str) -> bool:
+        """Note one deadline; False if somebody answers or resumes the run at this very moment."""
+        now = self._record.clock()
+        try:
+            with self._record.store.write() as tx:
+                _claim(tx, question_id, {"overdue_at": stamp(now)}, question_table.c.overdue_at.is_(None))
+                waiting = self._find(tx, question_id)
+                otherwise = waiting.question.otherwise
+                reason = _reason(question_id, waiting.question, waiting.due_at)
+                _show_parked(tx, waiting.run_id, reason)
+                told = f"nobody answered in time: {waiting.question.title}; so it goes on with: {otherwise}"
+                data = {"reason": told if otherwise else reason}
+                self._append(tx, waiting, "decision.overdue", data, SYSTEM)
+                if otherwise:
+                    self._make(tx, waiting, Decision(option=otherwise), DEADLINE)
+        except (_Elsewhere, NotRecorded):
+            return False
+        return True
+
+    def _make(
+        self,
+        tx: Connection,
+        waiting: OpenQuestion,
+        decision: Decision,
+        actor: Actor,
+        *,
+        screen: str | None = None,
+        reserved_for: timedelta = timedelta(),
+    ) -> None:
+        now, sealer = self._record.clock(), Sealer()
+        _claim(tx, waiting.question_id, {"answered_at": stamp(now)})
+        wake_parked(tx, waiting.run_id, now + reserved_for)
+        data = {
+            "answer": decision.model_dump(mode="json", context={SEAL: sealer}),
+            "waited_seconds": int(waiting.waiting.total_seconds()),
+            "screen": screen,
+        }
+        self._append(tx, waiting, "decision.made", data, actor, sealer)
+        event_id = self._record.trail.chain(tx, waiting.run_id)[-1].event_id
+        mine = question_table.c.question_id == waiting.question_id
+        tx.execute(update(question_table).where(mine).values(answer_event=event_id))
+
+    def _append(
+        self,
+        tx: Connection,
+        waiting: OpenQuestion,
+        kind: str,
+        data: dict[str, Any],
+        actor: Actor,
+        sealer: Sealer | None = None,
+    ) -> None:
+        asked = self._asked(tx, waiting.run_id, waiting.question_id)
+        context = replace(asked.context, prefect_run_id=None)
+        draft = Draft(kind=kind, context=context, data=data, actor=actor, sealer=sealer or Sealer())
+        self._record.trail.append_alone(tx, waiting.run_id, draft, self._record.clock())
+
+    def _find(self, tx: Connection, question_id: str) -> OpenQuestion:
+        row = tx.execute(_open(question_id)).one_or_none()
+        if row is None:
+            raise NotRecorded(_why_closed(_row(tx, question_id), question_id))
+        return self._open_question(tx, row)
 
     def _open_question(self, tx: Connection, row: Any) -> OpenQuestion:
-        asked = self._asked(tx, row)
+        asked = self._asked(tx, row.run_id, row.question_id)
         private = self._record.trail.private_values(tx, [asked.event_id])
         question = Question.model_validate(opened(asked.data["request"]["question"], private))
-        return OpenQuestion(question_id=row.question_id, run_id=row.run_id, asked_at=row.asked_at, question=question)
+        asked_at = moment(row.asked_at)
+        return OpenQuestion(
+            question_id=row.question_id,
+            run_id=row.run_id,
+            process=row.process,
+            case_id=row.case_id,
+            role=question.role,
+            asked_at=asked_at,
+            due_at=moment(row.due_at) if row.due_at else None,
+            overdue=row.overdue_at is not None,
+            waiting=timedelta(seconds=(self._record.clock() - asked_at) // timedelta(seconds=1)),
+            question=question,
+        )
 
-    def _asked(self, tx: Connection, row: Any) -> Event:
-        events = self._record.trail.chain(tx, row.run_id)
-        mine = (e for e in events if e.kind == "effect.intent" and e.context.effect_id == row.question_id)
-        return next(mine)
+    def _asked(self, tx: Connection, run_id: str, question_id: str) -> Event:
+        events = self._record.trail.chain(tx, run_id)
+        return next(e for e in events if e.kind == "effect.intent" and e.context.effect_id == question_id)
 
     def _decision(self, tx: Connection, row: Any) -> Decision:
         events = self._record.trail.chain(tx, row.run_id)
@@ -116,14 +238,58 @@ class PeopleDesk:
         return Decision.model_validate(opened(made.data["answer"], private))
 
 
+class _Elsewhere(RecordError):
+    """Somebody else moves the run or the question just now."""
+
+
+def _open(question_id: str | None = None) -> Select[Any]:
+    """Choose open questions of runs that have not ended."""
+    columns = (question_table, run_table.c.process, run_table.c.case_id, run_table.c.state)
+    waiting = select(*columns).join(run_table, run_table.c.run_id == question_table.c.run_id)
+    waiting = waiting.where(question_table.c.answered_at.is_(None), run_table.c.ended_at.is_(None))
+    return waiting if question_id is None else waiting.where(question_table.c.question_id == question_id)
+
+
+def _claim(tx: Connection, question_id: str, columns: dict[str, str], *unless: ColumnElement[bool]) -> None:
+    """Change an open question, unless somebody else was first."""
+    mine = (question_table.c.question_id == question_id, question_table.c.answered_at.is_(None), *unless)
+    if tx.execute(update(question_table).where(*mine).values(**columns)).rowcount != 1:
+        raise _Elsewhere(f"question {question_id} is being answered just now; see: orchestrator decisions")
+
+
+def _show_parked(tx: Connection, run_id: str, reason: str) -> None:
+    """Say why a parked run waits, here and in Prefect."""
+    parked = (run_table.c.run_id == run_id, run_table.c.state == RunState.PARKED)
+    changed = update(run_table).where(*parked).values(reason=reason, mirror=Mirror.DUE, mirror_after=None)
+    if tx.execute(changed).rowcount != 1:
+        raise _Elsewhere(f"run {run_id} is under way just now; try again in a moment")
+
+
 def _row(tx: Connection, question_id: str) -> Any:
     return tx.execute(select(question_table).where(question_table.c.question_id == question_id)).one_or_none()
 
 
-def _refuse_unfit(question: Question, decision: Decision) -> None:
-    options: dict[str, Option] = {option.key: option for option in question.options}
-    if decision.option not in options:
-        raise RecordError(f"{decision.option!r} is no option; choose one of: {', '.join(options)}")
-    needed = options[decision.option].needs_text
-    if needed and not decision.text.strip():
-        raise RecordError(f"option {decision.option} needs a text: {needed}")
+def _why_closed(row: Any, question_id: str) -> str:
+    if row is not None and row.answer_event is None:
+        return f"no open question {question_id}: its run is over"
+    if row is not None:
+        at = f"{moment(row.answered_at):%Y-%m-%d %H:%M:%S} UTC"
+        return f"no open question {question_id}: it was answered at {at}, and the first answer counts"
+    return f"no open question {question_id}; list them with: orchestrator decisions"
+
+
+def _parked_by_question(events: Sequence[Event]) -> bool:
+    parked = next((event for event in reversed(events) if event.kind == "run.parked"), None)
+    return parked is not None and parked.data["error"] == AwaitingDecision.__name__
+
+
+def _reason(question_id: str, question: Question, due_at: datetime | None) -> str:
+    """Say why the run of a question waits.
+
+    Args:
+        question_id: The question's id.
+        question: The question.
+        due_at: Its deadline, if that has passed.
+    """
+    late = f"overdue since {due_at:%Y-%m-%d %H:%M} UTC: " if due_at else ""
+    return f"{late}a person must answer: {question.title}; see: orchestrator decisions show {question_id}"

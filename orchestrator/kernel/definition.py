@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_type_hints
@@ -16,6 +17,7 @@ from orchestrator.errors import PluginError
 from orchestrator.schedule import Schedule
 
 VERSION_DIGITS = 12
+_executing: ContextVar[str] = ContextVar("executing")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ class ProcessDefinition:
         """How the result is written to the record and read from it."""
         return TypeAdapter(get_type_hints(self.body, include_extras=True).get("return", type(None)))
 
+    def run(self, request: BaseModel, needs: Mapping[str, Any]) -> Any:
+        """Call the body, marked as the process that is being executed."""
+        token = _executing.set(self.name)
+        try:
+            return self.body(request, **needs)
+        finally:
+            _executing.reset(token)
+
     @cached_property
     def _signature(self) -> tuple[type[BaseModel], dict[str, type]]:
         hints = get_type_hints(self.body, include_extras=True)
@@ -83,3 +93,8 @@ class ProcessDefinition:
             f"process {self.name}: parameter {name} after the '*' must be typed with a capability, one of "
             f"{', '.join(capability.__name__ for capability in CAPABILITIES.values())}"
         )
+
+
+def executing() -> str | None:
+    """Return the name of the process whose body calls this, if one does."""
+    return _executing.get(None)

@@ -138,7 +138,7 @@ class Kernel:
             name: RecordedCapability(capability, self._bound(definition, capability), steps)
             for name, capability in definition.needs.items()
         }
-        result = definition.body(_request(definition, told, past.private), **needs)
+        result = definition.run(_request(definition, told, past.private), needs)
         steps.go_on()
         if steps.left_out:
             raise Diverged("the process ended before the steps that its record holds: it changed while under way")

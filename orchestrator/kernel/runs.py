@@ -84,6 +84,7 @@ class Opening:
         case_id: The case it serves; without one, the process tells from the input.
         parent_run_id: The run that starts it.
         prefect_run_id: The Prefect flow run that executes it.
+        due_at: When it is to be executed, if later.
         before: Events that come first in its chain.
         reserved: True if the caller executes it at once: then workers leave it alone for a while.
     """
@@ -96,18 +97,19 @@ class Opening:
     case_id: str | None = None
     parent_run_id: str | None = None
     prefect_run_id: str | None = None
+    due_at: datetime | None = None
     before: Sequence[Draft] = ()
     reserved: bool = False
 
 
-def wake_parked(tx: Connection, run_id: str, now: datetime) -> None:
-    """Let a parked run go on, because a person settled what it waits for.
+def wake_parked(tx: Connection, run_id: str, due_at: datetime) -> None:
+    """Let a parked run go on from a moment on, because a person settled what it waits for.
 
     Raises:
         RecordError: The run is not parked (yet): woken now, it would park itself right after, unheard.
     """
     parked = (run.c.run_id == run_id, run.c.state == RunState.PARKED)
-    ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "postponed": 0}
+    ready = {"state": RunState.READY, "reason": "", "due_at": stamp(due_at), "postponed": 0}
     if tx.execute(update(run).where(*parked).values(**ready)).rowcount != 1:
         raise RecordError(f"run {run_id} is under way just now; try again in a moment")
     wake_on_commit(tx)
@@ -149,7 +151,7 @@ class Runs:
             "prefect_run_id": opening.prefect_run_id,
             "state": RunState.READY,
             "created_at": stamp(now),
-            "due_at": stamp(now + self.lease if opening.reserved else now),
+            "due_at": stamp(opening.due_at or (now + self.lease if opening.reserved else now)),
         }
         if not insert_if_new(tx, run, row, unique=["run_id"]):
             return False
@@ -309,6 +311,7 @@ def _opened(opening: Opening, subject_ref: str, case_id: str | None) -> Draft:
         data={
             "request": opening.request.model_dump(mode="json", context={SEAL: sealer}),
             "parent_run_id": opening.parent_run_id,
+            "due_at": stamp(opening.due_at) if opening.due_at else None,
         },
         sealer=sealer,
     )

@@ -139,8 +139,10 @@ class Steps:
         return step.form.read_answer(recorded.answer, self._private)
 
     def _refuse_divergence(self, step: _Step, recorded: RecordedStep) -> None:
+        settlement = None if recorded.settled else step.settlement()
+        to_the_letter = settlement is not None and settlement.to_the_letter
         same = recorded.operation == step.form.name and step.form.same_arguments(
-            recorded.request, self._private, step.arguments, to_the_letter=not recorded.settled
+            recorded.request, self._private, step.arguments, to_the_letter=to_the_letter
         )
         if not same:
             raise Diverged(

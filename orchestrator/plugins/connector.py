@@ -42,6 +42,8 @@ class Settlement:
             receipt if it happened, None if it is certain that it did not (once ``settle`` has passed).
             It raises ``Unavailable`` if it cannot tell now.
         settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
+        to_the_letter: Whether a repetition must have the wording of the first attempt. Not where the system
+            keeps the first one whatever comes later, as with a question that is on the desk already.
     """
 
     doubt: DoubtClass
@@ -49,6 +51,7 @@ class Settlement:
     key_lifetime: timedelta | None = None
     probe: Callable[..., Receipt | None] | None = None
     settle: timedelta = timedelta(0)
+    to_the_letter: bool = True
 
     def __post_init__(self) -> None:
         if self.doubt is DoubtClass.NATIVE_KEY and self.key_lifetime is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
@@ -11,13 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
 from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.prefect_lane.answering import take_answers
 from orchestrator.process import REFERENCE, ProcessFlow
 from orchestrator.record.clock import stamp
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Actor
 
 
-def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:
+def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun, client: SyncPrefectClient) -> str | None:
     """Claim a flow run that Prefect wants executed, before Prefect hears a word of it.
 
     From here on the run's lease and the sweep see to its end, whatever becomes of this worker.
@@ -26,16 +28,20 @@ def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -
         app: The application.
         process: The flow run's process.
         flow_run: What Prefect wants executed.
+        client: Prefect's client: somebody may have answered a question there.
 
     Returns:
         The run to execute; None if another worker has it, or if there is nothing left to do.
 
     Raises:
         ConfigurationError: The form does not fit.
+        httpx.HTTPError: Prefect does not answer, or is busy.
     """
     known = run_of(app, flow_run)
     if known is None:
         return _open(app, process, flow_run)
+    if take_answers(app, client, flow_run.id):
+        return known.run_id
     if known.state in (RunState.DONE, RunState.CANCELLED):
         show_again(app, known.run_id)
         return None

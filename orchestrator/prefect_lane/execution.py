@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from threading import local
 from typing import Any, cast
 
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
 from prefect.context import SyncClientContext
@@ -17,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import OrchestratorError
+from orchestrator.prefect_lane.answering import state_in_prefect
 from orchestrator.prefect_lane.claiming import claim, show_again
-from orchestrator.prefect_lane.states import shown_state
 from orchestrator.process import REFERENCE, ProcessFlow
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def execute_flow_run(app: Application, process: ProcessFlow[..., Any], flow_run:
         Whether it was executed here; if not, it stands in Prefect as it did.
     """
     try:
-        run_id = claim(app, process, flow_run)
+        run_id = claim(app, process, flow_run, _prefect())
     except OrchestratorError as exc:
         logger.warning("Flow run %s: %s", flow_run.id, exc)
         _reported(process, flow_run, flow_run.parameters.get("request"))  # fails the same way, and Prefect shows why
@@ -55,7 +56,7 @@ def _execute(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun
     try:
         with app.record.store.read() as tx:
             run = app.runs.get(tx, run_id)
-        if state is None or state.type.value != shown_state(run)["type"]:
+        if state is None or state.type.value != state_in_prefect(app, run)["type"]:
             show_again(app, run_id)
     except SQLAlchemyError as exc:  # what Prefect shows is compared with the record later
         logger.warning("The end of flow run %s cannot be compared now (%s)", flow_run.id, type(exc).__name__)
@@ -68,7 +69,6 @@ def _reported(process: ProcessFlow[..., Any], flow_run: FlowRun, request: Any) -
     Returns:
         The state that Prefect shows now; None if it could not be told or did not want it.
     """
-    _enter_prefect()
     # Without its deployment, the engine starts no observer of suspension: a thread and a connection a run.
     alone = flow_run.model_copy(update={"deployment_id": None})
     try:
@@ -82,9 +82,10 @@ def _reported(process: ProcessFlow[..., Any], flow_run: FlowRun, request: Any) -
     return cast("State[Any]", state)
 
 
-def _enter_prefect() -> None:
+def _prefect() -> SyncPrefectClient:
     """Keep one client of Prefect in each thread, and do without heartbeats: our lease is the heartbeat."""
     if not hasattr(_thread, "prefect"):
         _thread.prefect = ExitStack()
         _thread.prefect.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
-        _thread.prefect.enter_context(SyncClientContext())
+        _thread.client = _thread.prefect.enter_context(SyncClientContext()).client
+    return cast("SyncPrefectClient", _thread.client)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from prefect import Task, get_run_logger
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
@@ -26,11 +28,15 @@ from orchestrator.errors import (
     RunPostponed,
 )
 from orchestrator.kernel.runs import RunState
-from orchestrator.prefect_lane.claiming import actor_of, run_of
+from orchestrator.prefect_lane.claiming import actor_of, run_of, show_again
+from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.states import PARKED, POSTPONED
 
 if TYPE_CHECKING:
     from orchestrator.process import ProcessFlow
+
+ASKED = "Asked"
+BARE = "a process runs in Prefect or through the kernel, never by its bare function"
 
 
 class TaskRuns:
@@ -59,7 +65,7 @@ class _Outcome:
             self._answer = self._step()
         except AwaitingDecision as exc:
             self._error = exc
-            return Failed(name=PARKED, message=str(exc))
+            return Completed(name=ASKED, message=str(exc))
         except Exception as exc:  # noqa: BLE001 - raised again by `give`
             self._error = exc
             return Failed(message=_said(exc))
@@ -92,7 +98,7 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     try:
         return app.kernel.execute(flow.definition, run_id, TaskRuns())
     except RunParked as exc:
-        return Failed(name=PARKED, message=f"{exc} (run {run_id})", data=exc)
+        return _asks(app, run_id, flow_run) or Failed(name=PARKED, message=f"{exc} (run {run_id})", data=exc)
     except RunPostponed as exc:
         return Failed(name=POSTPONED, message=f"{exc}; tried again at {exc.due_at:%H:%M:%S} UTC", data=exc)
     except LeaseLost as exc:
@@ -114,10 +120,33 @@ def _run_id(app: Application, flow: ProcessFlow[..., Any], request: Any, flow_ru
 
 
 def _flow_run() -> FlowRun:
+    flow_run = _context().flow_run
+    if flow_run is None:
+        raise RunFailed(BARE)
+    return flow_run
+
+
+def _context() -> FlowRunContext:
     context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise RunFailed("a process runs in Prefect or through the kernel, never by its bare function")
-    return context.flow_run
+    if context is None:
+        raise RunFailed(BARE)
+    return context
+
+
+def _asks(app: Application, run_id: str, flow_run: FlowRun) -> State[Any] | None:
+    """Return the state that shows a form, if the run waits for an answer and Prefect can resume the flow run."""
+    waiting, client = app.people.waiting_of(run_id), _context().client
+    if waiting is None or not isinstance(client, SyncPrefectClient):
+        return None
+    form = Form(waiting)
+    try:
+        if client.read_flow_run(flow_run.id).deployment_id is None:
+            return None
+        Forms(client).put(flow_run.id, form)
+    except httpx.HTTPError:
+        show_again(app, run_id)
+        return None
+    return State.model_validate(form.state())
 
 
 def _said(error: Exception) -> str:

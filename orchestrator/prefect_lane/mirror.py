@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import httpx
+from prefect.client.orchestration import SyncPrefectClient
 from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from orchestrator.bootstrap import Application
 from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.states import shown_state
 from orchestrator.process import REFERENCE
 from orchestrator.record.clock import stamp
@@ -50,6 +53,7 @@ class PrefectMirror:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._http = httpx.Client(base_url=app.settings.prefect.api_url, timeout=CALL_SECONDS)
+        self._forms = Forms(SyncPrefectClient(app.settings.prefect.api_url))
         self._deployments: dict[str, str] = {}
 
     def catch_up(self) -> int:
@@ -118,19 +122,45 @@ class PrefectMirror:
     def _show(self, run: Run) -> None:
         with self._app.record.store.read() as tx:
             events = self._app.record.trail.chain(tx, run.run_id)
-        state = shown_state(run)
-        if run.prefect_run_id is None:
-            flow_run = self._create(run, state)
+        waiting = self._app.people.waiting_of(run.run_id)
+        if waiting is None:
+            flow_run_id = self._show_state(run)
+            if any(event.context.capability == "people" for event in events):
+                self._forms.take_away(UUID(flow_run_id))
         else:
-            flow_run = self._get(f"/flow_runs/{run.prefect_run_id}")
-        flow_run_id = str(flow_run["id"])
-        if not _shows(flow_run, state):
-            self._post(f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": True})
+            flow_run_id = self._show_form(run, Form(waiting))
         table = json.dumps(_steps(events))
         self._post("/artifacts/", {"type": "table", "data": table, "flow_run_id": flow_run_id, **_about(run)})
         self._mark_shown(run, flow_run_id)
 
-    def _create(self, run: Run, state: dict[str, str]) -> Any:
+    def _show_state(self, run: Run) -> str:
+        state = shown_state(run)
+        flow_run = self._flow_run(run, state)
+        self._set(flow_run, state)
+        return str(flow_run["id"])
+
+    def _show_form(self, run: Run, form: Form) -> str:
+        """Show the form, unless somebody has just filled it in: then a worker takes the answer."""
+        flow_run = self._flow_run(run, form.state())
+        flow_run_id = UUID(flow_run["id"])
+        if flow_run["deployment_id"] is None:  # nothing would resume it
+            self._set(flow_run, shown_state(run))
+        elif not any(self._forms.filled_in(flow_run_id)):
+            self._forms.put(flow_run_id, form)
+            self._set(flow_run, form.state())
+        return str(flow_run_id)
+
+    def _flow_run(self, run: Run, state: dict[str, Any]) -> Any:
+        """Return the run's flow run; a new one is created in this state."""
+        if run.prefect_run_id is None:
+            return self._create(run, state)
+        return self._get(f"/flow_runs/{run.prefect_run_id}")
+
+    def _set(self, flow_run: dict[str, Any], state: dict[str, Any]) -> None:
+        if not _shows(flow_run, state):
+            self._post(f"/flow_runs/{flow_run['id']}/set_state", {"state": state, "force": True})
+
+    def _create(self, run: Run, state: dict[str, Any]) -> Any:
         """Create the flow run under its deployment, so that its *Retry* reaches our worker."""
         body = {
             "name": run.run_id,
@@ -144,7 +174,8 @@ class PrefectMirror:
 
     def _mark_shown(self, run: Run, flow_run_id: str) -> None:
         """Mark the run as shown, unless it has moved on since."""
-        unmoved = (run_table.c.run_id == run.run_id, run_table.c.fence == run.fence, run_table.c.state == run.state)
+        seen = {name: getattr(run, name) for name in ("run_id", "fence", "state", "reason")}
+        unmoved = (run_table.c[name] == value for name, value in seen.items())
         with self._app.record.store.write() as tx:
             tx.execute(update(run_table).where(*unmoved).values(mirror=Mirror.SHOWN))
             mine = (run_table.c.run_id == run.run_id, run_table.c.prefect_run_id.is_(None))
@@ -166,9 +197,12 @@ class PrefectMirror:
         return answer.json()
 
 
-def _shows(flow_run: dict[str, Any], state: dict[str, str]) -> bool:
+def _shows(flow_run: dict[str, Any], state: dict[str, Any]) -> bool:
     shown = flow_run["state"] or {}
-    return all(shown.get(key) == state[key] for key in ("type", "name"))
+    if any(shown.get(key) != state[key] for key in ("type", "name")):
+        return False
+    wanted = state.get("state_details", {})
+    return not wanted or (shown["message"] == state["message"] and wanted.items() <= shown["state_details"].items())
 
 
 def _is_refusal(status: int) -> bool:

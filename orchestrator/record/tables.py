@@ -214,6 +214,8 @@ question = Table(
     Column("question_id", Text, primary_key=True),
     Column("run_id", Text, ForeignKey("run.run_id"), nullable=False, index=True),
     Column("asked_at", Text, nullable=False),
+    Column("due_at", Text),
+    Column("overdue_at", Text),
     Column("answered_at", Text),
     Column("answer_event", Text),
     Index(
@@ -222,5 +224,14 @@ question = Table(
         sqlite_where=text("answered_at IS NULL"),
         postgresql_where=text("answered_at IS NULL"),
     ),
+    Index(
+        "ix_question_due",
+        "due_at",
+        sqlite_where=text("answered_at IS NULL AND overdue_at IS NULL"),
+        postgresql_where=text("answered_at IS NULL AND overdue_at IS NULL"),
+    ),
 )
-"""Questions to a person; the words of question and answer stand in the record, encrypted."""
+"""Questions to a person; the words of question and answer stand in the record, encrypted.
+
+``overdue_at`` is when the deadline ``due_at`` was seen to have passed.
+"""

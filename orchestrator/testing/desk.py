@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from orchestrator.capabilities import CaseTicket, IncomingMail, Receipt, Work
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Rejected
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.testing.scripted import Scripted
 
@@ -76,15 +76,19 @@ class FakeCases(Scripted):
 
     Args:
         inbox: Where the mails that belong to cases are stored.
+        case_id: The case of the run under test.
     """
 
-    def __init__(self, inbox: FakeInbox) -> None:
+    def __init__(self, inbox: FakeInbox, case_id: str = "c-0") -> None:
         super().__init__()
         self.cases: dict[str, FakeCase] = {}
         """The open cases by what they are known by."""
         self.started: list[tuple[str, Work]] = []
         """What was started, with the id of its case, in order."""
+        self.due: list[datetime | None] = []
+        """When each of it is to be executed, if later."""
         self._inbox = inbox
+        self._case_id = case_id
         self._receipts: dict[str, Receipt] = {}
 
     def open_or_join(self, key: str, *, delivery: str, effect_id: str | None = None) -> CaseTicket:
@@ -104,13 +108,18 @@ class FakeCases(Scripted):
                 state = "with-person"
             return CaseTicket(case_id=case.case_id, state=state)
 
-    def start(self, work: Work, *, case_id: str, effect_id: str | None = None) -> Receipt:
+    def start(
+        self, work: Work, *, case_id: str | None = None, at: datetime | None = None, effect_id: str | None = None
+    ) -> Receipt:
         """Start the process that serves the case; the same effect starts it once."""
-        with self._call("start", work=work, case_id=case_id):
+        with self._call("start", work=work, case_id=case_id, at=at):
+            if at is not None and at.tzinfo is None:
+                raise Rejected("at has no time zone")
             key = effect_id or f"work {len(self.started) + 1}"
             if key not in self._receipts:
                 self._receipts[key] = Receipt(reference=f"r-{len(self.started) + 1}")
-                self.started.append((case_id, work))
+                self.started.append((case_id or self._case_id, work))
+                self.due.append(at)
             return self._receipts[key]
 
     def answer(self, key: str, at: datetime) -> None:

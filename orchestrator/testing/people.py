@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from orchestrator.capabilities import Decision, Question
-from orchestrator.errors import AwaitingDecision
+from orchestrator.errors import AwaitingDecision, RecordError
 from orchestrator.plugins import DoubtClass, Settlement
 
 
@@ -26,11 +26,18 @@ class FakePeople:
 
         Raises:
             AwaitingDecision: Nobody was told to answer.
+            RecordError: The next answer is none to this question.
         """
         self.questions.append(question)
         if not self._decisions:
             raise AwaitingDecision(f"a person must answer: {question.title}")
+        if unfit := question.unfit(self._decisions[0]):
+            raise RecordError(unfit)
         return self._decisions.popleft()
+
+    def answer(self, decision: Decision) -> None:
+        """Let one more question be answered."""
+        self._decisions.append(decision)
 
     def settlement(self, operation: str) -> Settlement:
         """Declare that a question may be asked again."""

@@ -19,6 +19,7 @@ from orchestrator.prefect_lane.listening import listen
 from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.worker import stopping
 from orchestrator.worker.alarms import tell_people
+from orchestrator.worker.deadlines import pass_deadlines
 from orchestrator.worker.mail import take_mail
 from orchestrator.worker.showing import mend, mirror
 from orchestrator.worker.sweep import Sweep
@@ -59,6 +60,7 @@ def _threads(app: Application) -> list[Thread]:
         _thread("mend", mend, app, stop),
         _thread("vacuum", vacuum, app, stop),
         _thread("watch", watch, app, stop),
+        _thread("deadlines", pass_deadlines, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
     if alarms := app.settings.alarms:

@@ -7,6 +7,6 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{capability}"
-        for capability in ("contacts", "desk", "files", "mail", "mailbox", "notices", "orders")
+        for capability in ("contacts", "desk", "files", "mail", "mailbox", "notices", "orders", "people")
     )
 )

@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from orchestrator.capabilities import Cases, Inbox, IncomingMail, Work
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Rejected
 from orchestrator.plugins import Connection, DoubtClass, Settlement
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -64,6 +64,16 @@ class Desk(Protocol):
 
     def started(self) -> list[str]:
         """See the ids of the runs that were started."""
+
+    def due_at(self, run_id: str) -> datetime:
+        """See when a started run is to be executed."""
+
+    def case_of(self, run_id: str) -> str | None:
+        """See the case that a started run belongs to."""
+
+    @property
+    def own_case(self) -> str:
+        """The case of the run whose effects these are."""
 
 
 class DeskContract:
@@ -145,6 +155,16 @@ class DeskContract:
         case = desk.cases.open_or_join(ANN, delivery=desk.deliver(ANN, NOON), effect_id=desk.effect(1))
         receipts = [desk.cases.start(desk.work, case_id=case.case_id, effect_id=desk.effect(n)) for n in (2, 3)]
         assert sorted(desk.started()) == sorted(receipt.reference for receipt in receipts)
+
+    def test_work_may_start_later_and_in_the_case_of_the_run_that_starts_it(self, desk: Desk) -> None:
+        started = desk.cases.start(desk.work, at=NOON + MINUTE, effect_id=desk.effect(1))
+        assert desk.due_at(started.reference) == NOON + MINUTE
+        assert desk.case_of(started.reference) == desk.own_case
+
+    def test_a_time_without_a_time_zone_is_refused(self, desk: Desk) -> None:
+        with pytest.raises(Rejected):
+            desk.cases.start(desk.work, at=NOON.replace(tzinfo=None), effect_id=desk.effect(1))
+        assert desk.started() == []
 
     def test_a_doubt_is_settled_by_doing_it_again(self, desk: Desk) -> None:
         settlements = [desk.inbox.settlement(operation) for operation in ("settle", "keep_for_person")]

@@ -244,6 +244,8 @@ def _create_tables() -> None:
         sa.Column("question_id", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("asked_at", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.Text(), nullable=True),
+        sa.Column("overdue_at", sa.Text(), nullable=True),
         sa.Column("answered_at", sa.Text(), nullable=True),
         sa.Column("answer_event", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -261,3 +263,9 @@ def _create_tables() -> None:
         postgresql_where=sa.text("answered_at IS NULL"),
     )
     op.create_index(op.f("ix_question_run_id"), "question", ["run_id"], unique=False)
+    for name, column, waiting in (
+        ("ix_question_open", "asked_at", "answered_at IS NULL"),
+        ("ix_question_due", "due_at", "answered_at IS NULL AND overdue_at IS NULL"),
+    ):
+        where = sa.text(waiting)
+        op.create_index(name, "question", [column], unique=False, sqlite_where=where, postgresql_where=where)

@@ -1,0 +1,73 @@
+"""What the people who decide must do, and whatever stands in for them in tests."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pytest
+
+from orchestrator.capabilities import Decision, Option, People, Question
+from orchestrator.errors import AwaitingDecision, RecordError
+from orchestrator.plugins import Connection, DoubtClass, Settlement
+
+YES = Option(key="yes", label="Do it")
+ELSE = Option(key="else", label="Do something else", needs_text="what to do")
+QUESTION = Question(title="Shall it be done?", known="Mary asks.", options=(YES, ELSE))
+
+
+class PeopleConnection(People, Connection, Protocol):
+    """The people under test."""
+
+    def settlement(self, operation: str) -> Settlement:
+        """Declare how a doubt is settled."""
+        ...
+
+
+class Office(Protocol):
+    """What the tests see of the people, and do to them."""
+
+    @property
+    def people(self) -> PeopleConnection:
+        """The people."""
+
+    def effect(self, question: Question) -> str:
+        """Return the id of the effect in which a run asks."""
+
+    def answer(self, effect_id: str, decision: Decision) -> None:
+        """Let somebody answer; raises ``RecordError``, now or when the run asks, if it does not fit."""
+
+
+class PeopleContract:
+    """Give the fixture ``office``, in which nobody was asked yet."""
+
+    @pytest.fixture
+    def office(self) -> Office:
+        """The people under test."""
+        raise NotImplementedError("give the fixture office: the people, and how they are made to answer")
+
+    def test_a_run_waits_until_somebody_answers(self, office: Office) -> None:
+        effect_id = office.effect(QUESTION)
+        for _ in range(2):
+            with pytest.raises(AwaitingDecision, match=QUESTION.title):
+                office.people.decide(QUESTION, effect_id=effect_id)
+        office.answer(effect_id, Decision(option="yes"))
+        assert office.people.decide(QUESTION, effect_id=effect_id) == Decision(option="yes")
+
+    def test_what_a_person_writes_comes_with_the_decision(self, office: Office) -> None:
+        effect_id, decision = office.effect(QUESTION), Decision(option="else", text="Call her.\nToday.")
+        with pytest.raises(AwaitingDecision):
+            office.people.decide(QUESTION, effect_id=effect_id)
+        office.answer(effect_id, decision)
+        assert office.people.decide(QUESTION, effect_id=effect_id) == decision
+
+    @pytest.mark.parametrize(("option", "text"), [("no", ""), ("else", ""), ("else", " \n")])
+    def test_a_process_never_gets_an_answer_that_does_not_fit(self, office: Office, option: str, text: str) -> None:
+        effect_id = office.effect(QUESTION)
+        with pytest.raises(AwaitingDecision):
+            office.people.decide(QUESTION, effect_id=effect_id)
+        with pytest.raises(RecordError):  # noqa: PT012 - whichever of the two says so
+            office.answer(effect_id, Decision(option=option, text=text))
+            office.people.decide(QUESTION, effect_id=effect_id)
+
+    def test_a_doubt_is_settled_by_asking_again(self, office: Office) -> None:
+        assert office.people.settlement("decide").doubt is DoubtClass.NATURAL
