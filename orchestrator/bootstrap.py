@@ -21,6 +21,7 @@ from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import find_config
 from orchestrator.desk.alarms import Alarms
+from orchestrator.desk.answers import AnswerLimits
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import InboxDesk
 from orchestrator.desk.people import PeopleDesk
@@ -30,6 +31,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Opening, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
+from orchestrator.plugins import MailWatch, Watchable
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.clock import Clock, utc_now
 from orchestrator.record.record import Record, open_record
@@ -106,6 +108,12 @@ class Application:
         return InboxDesk(self.record, own)
 
     @cached_property
+    def answers(self) -> AnswerLimits:
+        """Limits of what goes out by itself."""
+        per_hour = self.settings.answers.per_hour
+        return AnswerLimits(self.record.vault, self._clock, self.settings.mailboxes, per_hour=per_hour)
+
+    @cached_property
     def cases(self) -> CaseDesk:
         """Customers' cases."""
         return CaseDesk(self.record, self.runs, self._definitions)
@@ -147,6 +155,13 @@ class Application:
             )
             for name, mailbox in self.settings.mailboxes.items()
         ]
+
+    def watch(self, source: Source) -> MailWatch | None:
+        """Begin to watch a mailbox, behind the guard of its connection; None if its system tells nothing."""
+        guarded = self.guarded(self.settings.mailboxes[source.name].connection)
+        if not isinstance(guarded, Watchable):
+            return None
+        return cast("MailWatch", Guarded(guarded.watch(), (Mailbox,), guarded.guard))
 
     def definition(self, name: str) -> ProcessDefinition:
         """Return a process.
@@ -199,7 +214,8 @@ class Application:
         if name == DESK:
             return Bound(connection=DESK, version="", instance=getattr(self, capability))
         version = self.connections.version_of(name)
-        return Bound(connection=name, version=version, instance=self.guarded(name))
+        admit = self.answers.admit if capability == "mailer" else None
+        return Bound(connection=name, version=version, instance=self.guarded(name), admit=admit)
 
 
 def this_user() -> Actor:

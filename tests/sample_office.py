@@ -76,16 +76,19 @@ class Office:
     Args:
         folder: Where record and configuration lie.
         config: The configuration; without one, ``CONFIG``.
+        mailbox: Where mail comes in.
         clock: Tells the time.
     """
 
-    def __init__(self, folder: Path, config: str = CONFIG, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, folder: Path, config: str = CONFIG, *, mailbox: FakeMailbox | None = None, clock: Clock = utc_now
+    ) -> None:
         bought = Purchase(order="S-1", product="Linen dress", asset=DRESS, email=ANNA, bought_on=date(2026, 1, 1))
         self.orders = FakeOrders(bought)
         self.files = FakeFiles(DRESS)
         self.archive = Archive(DRESS)
         self.mailer = Untraceable()
-        self.mailbox = FakeMailbox()
+        self.mailbox = mailbox or FakeMailbox()
         self.notifier = FakeNotifier()
         self.app = Application(
             load(folder, config.format(folder=folder)), plugins=PluginHost(extra={"fakes": self._plugin()}), clock=clock

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any, cast
 
 import pytest
+from crashing_store import Crash, CrashingStore
 from hand_clock import HandClock
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from orchestrator.capabilities import Inbox, MailPage, RawMail, Value
 from orchestrator.desk.inbox import DeliveryState, InboxDesk
@@ -147,32 +148,6 @@ def test_looking_into_an_unchanged_mailbox_writes_nothing(post: Post, clock: Han
     assert post.cursor() == before
 
 
-class Crash(Exception):
-    """The process dies."""
-
-
-class CrashingStore:
-    """A store whose process dies at one of its commits."""
-
-    def __init__(self, store: Store, *, at: int, committed: bool) -> None:
-        self._store = store
-        self._left = at
-        self._committed = committed
-
-    def read(self) -> AbstractContextManager[Connection]:
-        return self._store.read()
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        self._left -= 1
-        with self._store.write() as tx:
-            yield tx
-            if not self._left and not self._committed:
-                raise Crash
-        if not self._left:
-            raise Crash
-
-
 @pytest.mark.parametrize("committed", [False, True])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_a_crash_at_any_commit_loses_nothing_and_doubles_nothing(
@@ -269,6 +244,40 @@ def test_of_two_workers_that_start_at_once_the_first_position_counts(record: Rec
     mailbox.rival = Post(record, mailbox, from_beginning=False)
     late = Post(record, mailbox, from_beginning=False)
     assert late.take_in() == 1
+
+
+def test_workers_that_are_told_of_the_same_mail_at_once_store_it_once(record: Record) -> None:
+    both_have_read = Barrier(2)
+
+    class Raced(FakeMailbox):
+        def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
+            page = super().new_mail(cursor, limit=limit)
+            both_have_read.wait(60)
+            return page
+
+    mailbox = Raced()
+    letters = [letter(number) for number in range(2 * PAGE + 5)]
+    for raw in letters:
+        mailbox.deliver(raw)
+    posts = [Post(record, mailbox), Post(record, mailbox)]
+    with ThreadPoolExecutor(2) as workers:
+        assert sum(workers.map(Post.take_in, posts)) == len(letters)
+    assert posts[0].stored() == letters
+    assert posts[0].cursor().cursor == f"1:{len(letters)}"
+
+
+def test_a_worker_that_lags_behind_does_not_move_the_cursor_back(post: Post) -> None:
+    class Lagging(FakeMailbox):
+        def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
+            page = post.mailbox.new_mail(cursor, limit=1)
+            while post.take_in():
+                pass
+            return page
+
+    for number in range(3):
+        post.mailbox.deliver(letter(number))
+    assert MailIntake(post.record, Runs(post.record)).take_in(replace(post.source, mailbox=Lagging())) == 0
+    assert (post.cursor().cursor, len(post.stored())) == ("1:3", 3)
 
 
 def test_the_same_bytes_at_another_time_are_another_mail(record: Record) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.errors import AccessDenied, Unavailable
-from orchestrator.plugins import DoubtClass
+from orchestrator.plugins import DoubtClass, MailWatch
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
+from orchestrator.testing.contracts.mail_watch import MailWatchContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
@@ -148,6 +149,33 @@ class TestMailAccountTakesIn(MailboxContract):
         return account(server.smtp_port, incoming, max_size_bytes=letterbox.max_size_bytes)
 
 
+class Watched:
+    """A mailbox that is read over one kept conversation."""
+
+    def __init__(self, account: MailAccount) -> None:
+        self.watch = account.watch()
+        self.position, self.new_mail, self.check = self.watch.position, self.watch.new_mail, account.check
+
+
+class TestWatchedMailAccountTakesIn(TestMailAccountTakesIn):
+    @pytest.fixture
+    def mailbox(self, server: MailServer, letterbox: ServedLetterbox) -> Iterator[Watched]:
+        incoming = imap(server, SHOP, folder=self.folder)
+        watched = Watched(account(server.smtp_port, incoming, max_size_bytes=letterbox.max_size_bytes))
+        yield watched
+        watched.watch.close()
+
+
+class TestMailAccountIsWatched(MailWatchContract):
+    folder, letterbox = TestMailAccountTakesIn.folder, TestMailAccountTakesIn.letterbox
+
+    @pytest.fixture
+    def watch(self, server: MailServer, letterbox: ServedLetterbox) -> Iterator[MailWatch]:
+        watch = account(server.smtp_port, imap(server, SHOP, folder=self.folder)).watch()
+        yield watch
+        watch.close()
+
+
 @dataclass
 class ServedLetterbox:
     client: imaplib.IMAP4
@@ -226,3 +254,13 @@ class TestFakeMailbox(MailboxContract):
     @pytest.fixture
     def mailbox(self, letterbox: FakeLetterbox) -> FakeMailbox:
         return letterbox.mailbox
+
+
+class TestFakeMailboxIsWatched(MailWatchContract):
+    @pytest.fixture
+    def letterbox(self) -> FakeLetterbox:
+        return FakeLetterbox()
+
+    @pytest.fixture
+    def watch(self, letterbox: FakeLetterbox) -> MailWatch:
+        return letterbox.mailbox.watch()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from connectors.mail.imap import windows
+from connectors.mail.folder import windows
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.plugins import DoubtClass

@@ -5,9 +5,7 @@ from __future__ import annotations
 import imaplib
 import random
 import socket
-import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,81 +14,22 @@ import imap_tools.errors
 import pytest
 from imap_tools import ImapToolsError
 from imap_tools.errors import UnexpectedCommandStatusError
+from scripted_imap import WELL, Answers, served
 
-from connectors.mail import ImapSettings, MailSettings, SmtpSettings
-from connectors.mail.imap import ImapMailbox, translated
+from connectors.mail.conversation import translated
+from connectors.mail.imap import ImapMailbox
 from orchestrator.capabilities import MailPage, RawMail
 from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
 
-DATE = '"22-Nov-2026 08:30:00 +0000"'
 ARRIVED = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
-Answers = dict[str, tuple[str, str | None]]
-"""By the beginning of the command: the untagged lines, and what follows the tag; None hangs up instead."""
-WELL: Answers = {
-    "CAPABILITY": ("* CAPABILITY IMAP4rev1", "OK"),
-    "LOGIN": ("", "OK"),
-    "EXAMINE": ("* 2 EXISTS\n* OK [UIDVALIDITY 7] x\n* OK [UIDNEXT 12] x", "OK [READ-ONLY]"),
-    "UID SEARCH": ("* SEARCH 11 10", "OK"),
-    "UID FETCH 10,11 (UID RFC822": (
-        f"* 1 FETCH (UID 10 RFC822.SIZE 4 INTERNALDATE {DATE})\n* 2 FETCH (UID 11 RFC822.SIZE 4 INTERNALDATE {DATE})",
-        "OK",
-    ),
-    "UID FETCH 10,11 (UID BODY.PEEK[]": (
-        "* 1 FETCH (UID 10 BODY[] {4}\nten\n)\n* 2 FETCH (UID 11 BODY[] {4}\n11!\n)",
-        "OK",
-    ),
-    "LIST": ('* LIST () "/" INBOX', "OK"),
-    "LOGOUT": ("* BYE", "OK"),
-}
 BODIES = "UID FETCH 10,11 (UID BODY.PEEK[]"
 SIZES = "UID FETCH 10,11 (UID RFC822"
 
 
-class Conversation(socketserver.StreamRequestHandler):
-    answers: Answers
-    spoil = staticmethod(lambda answer: answer)
-
-    def handle(self) -> None:
-        self.wfile.write(b"* OK ready\r\n")
-        for line in self.rfile:
-            tag, _, command = line.decode().strip().partition(" ")
-            # A literal's length counts its line feed alone, so only the protocol's own lines end with CRLF.
-            untagged, result = next((self.answers[key] for key in self.answers if command.startswith(key)), ("", "BAD"))
-            answer = _crlf(untagged) if untagged else b""
-            self.wfile.write(self.spoil(answer + (f"{tag} {result} done\r\n".encode() if result else b"")))
-            if result is None:
-                return
-
-
-def _crlf(untagged: str) -> bytes:
-    return (
-        untagged.encode("latin-1")
-        .replace(b"ten\n", b"ten\x00")
-        .replace(b"11!\n", b"11!\x00")
-        .replace(b"\n", b"\r\n")
-        .replace(b"\x00", b"\n")
-        + b"\r\n"
-    )
-
-
 @contextmanager
 def mailbox(answers: Answers, *, password: str = "secret", **spoil: object) -> Iterator[ImapMailbox]:
-    handler = type("Scripted", (Conversation,), {"answers": {**answers, **WELL, **answers}, **spoil})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
-        running.daemon_threads = True
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        imap = ImapSettings(
-            host="127.0.0.1", port=running.server_address[1], security="plain", username="shop", password=password
-        )
-        account = MailSettings(
-            address="support@shop.example", smtp=SmtpSettings(host="127.0.0.1"), imap=imap, timeout_seconds=0.5
-        )
-        try:
-            yield ImapMailbox(imap, account=account)
-        finally:
-            running.shutdown()
-            thread.join()
+    with served(answers, password=password, **spoil) as (imap, account):
+        yield ImapMailbox(imap, account=account)
 
 
 def mail(uid: int, raw: bytes) -> RawMail:

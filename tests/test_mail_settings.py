@@ -51,7 +51,7 @@ def test_what_is_left_out_is_set_as_providers_do() -> None:
         ({"imap": IMAP | {"port": 143}}, 'write security = "starttls", or port = 993'),
         ({"smtp": SMTP | {"port": 25, "security": "plain"}}, "the password would travel unprotected"),
         ({"imap": IMAP | {"port": 143, "security": "plain"}}, "the password would travel unprotected"),
-        ({"smtp": {"host": "smtp.shop.example", "username": "shop"}}, "username and password belong together"),
+        ({"smtp": {"host": "smtp.shop.example", "username": "shop"}}, "smtp.username needs either smtp.password, or"),
         ({"smtp": {"host": "smtp.shop.example", "password": "x"}}, "username and password belong together"),
         ({"smtp": SMTP | {"password": "two\r\nlines"}}, "write one line of visible characters"),
         ({"smtp": SMTP | {"password": ""}}, "write one line of visible characters"),

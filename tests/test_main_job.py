@@ -159,6 +159,19 @@ def test_a_lost_download_is_answered_below_the_mail_with_a_link_to_the_very_file
     assert (found.breaches, found.chains) == ((), 2)
 
 
+def test_a_robot_that_answers_everything_gets_one_mail(story: Story) -> None:
+    story.write(STRANGER, "I lost my download")
+    answered = 0
+    for _ in range(4):
+        story.work()
+        mails = story.mailbox(STRANGER)
+        for mail in mails[answered:]:
+            story.write(STRANGER, f"Re: {mail['Subject']}", "I lost my download")
+        answered = len(mails)
+    assert answered == 1
+    assert sorted(story.states()) == ["for-person", "settled"]
+
+
 def test_the_whole_job_stands_in_the_trail(story: Story) -> None:
     story.write(ANNA, "I lost my download")
     story.work()

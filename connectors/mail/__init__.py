@@ -6,13 +6,17 @@ from datetime import timedelta
 
 from connectors.mail.imap import ImapMailbox
 from connectors.mail.message import message_id, tell
+from connectors.mail.oauth import MailTokens
 from connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
 from connectors.mail.smtp import SmtpMailer
+from connectors.mail.watch import ImapWatch
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
-from orchestrator.errors import AccessDenied
-from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.errors import AccessDenied, ConfigurationError
+from orchestrator.plugins import Connector, DoubtClass, MailWatch, RegisterConnector, Settlement, hookimpl
 
 __all__ = ["ImapSettings", "MailAccount", "MailSettings", "SmtpSettings", "register_connectors"]
+
+_NO_MAILBOX = "this connection has no mailbox: add its section 'imap'"
 
 
 class MailAccount:
@@ -24,8 +28,11 @@ class MailAccount:
 
     def __init__(self, settings: MailSettings) -> None:
         self._settings = settings
-        self._mailer = SmtpMailer(settings)
-        self._mailbox = ImapMailbox(settings.imap, account=settings) if settings.imap else None
+        oauth = settings.oauth
+        self._tokens = MailTokens(oauth, timeout_seconds=settings.timeout_seconds) if oauth else None
+        self._mailer = SmtpMailer(settings, tokens=self._tokens)
+        imap = settings.imap
+        self._mailbox = ImapMailbox(imap, account=settings, tokens=self._tokens) if imap else None
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Send the mail. Filing it in the sent folder is the provider's part: our own copy would prove nothing."""
@@ -45,10 +52,24 @@ class MailAccount:
         """Read new mail; a page holds at most 100 mails and ``max_size_bytes``."""
         return self._incoming().new_mail(cursor, limit=limit)
 
+    def watch(self) -> MailWatch:
+        """Watch the mailbox over one kept conversation, in which the server tells of new mail if it can."""
+        if self._settings.imap is None:
+            raise AccessDenied(_NO_MAILBOX)
+        return ImapWatch(self._settings.imap, account=self._settings, tokens=self._tokens)
+
     def check(self) -> str:
         """Log in to the servers that are configured, and open the folders."""
         outgoing = self._mailer.check()
         return f"{outgoing}; {self._mailbox.check()}" if self._mailbox else outgoing
+
+    def authorization_url(self, redirect_uri: str, state: str) -> str:
+        """Say where a person grants access to this account."""
+        return self._granted_tokens().authorization_url(redirect_uri, state)
+
+    def redeem(self, code: str, redirect_uri: str) -> str:
+        """Exchange the code for tokens, and keep them."""
+        return self._granted_tokens().redeem(code, redirect_uri)
 
     def settlement(self, operation: str) -> Settlement:
         """Settle a doubt about a sent mail by a look into the provider's sent folder, if it has one."""
@@ -75,8 +96,13 @@ class MailAccount:
 
     def _incoming(self) -> ImapMailbox:
         if self._mailbox is None:
-            raise AccessDenied("this connection has no mailbox: add its section 'imap'")
+            raise AccessDenied(_NO_MAILBOX)
         return self._mailbox
+
+    def _granted_tokens(self) -> MailTokens:
+        if self._tokens is None:
+            raise ConfigurationError("this mail account logs in with a password: there is nothing to authorise")
+        return self._tokens
 
 
 @hookimpl

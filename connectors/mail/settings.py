@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from email.headerregistry import Address
 from email.policy import SMTP
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    FilePath,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator.capabilities import EmailAddress
+from orchestrator.plugins.http import BaseUrl
 
 DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}
@@ -80,10 +91,10 @@ class SmtpSettings(ServerSettings, frozen=True):
     password: SecretLine | None = None
 
     @model_validator(mode="after")
-    def _log_in_wholly(self) -> Self:
-        if (self.username is None) != (self.password is None):
+    def _log_in_safely(self) -> Self:
+        if self.password and self.username is None:
             raise ValueError("username and password belong together: write both, or neither")
-        if self.password and self.security == "plain" and not self.is_local:
+        if self.username and self.security == "plain" and not self.is_local:
             raise ValueError('the password would travel unprotected: write security = "tls" or "starttls"')
         return self
 
@@ -93,7 +104,8 @@ class ImapSettings(ServerSettings, frozen=True):
 
     port: int = Field(default=993, ge=1, le=65535)
     username: Line
-    password: SecretLine
+    password: SecretLine | None = None
+    """Left out if the account has a section ``oauth``."""
     folder: Line = "INBOX"
     """Where new mail arrives."""
     sent_folder: Line | None = None
@@ -109,6 +121,23 @@ class ImapSettings(ServerSettings, frozen=True):
         return self
 
 
+class OAuthSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """How logins get a token instead of a password; ``orchestrator connections authorize`` gets the first one."""
+
+    token_url: BaseUrl
+    """For example https://oauth2.googleapis.com/token."""
+    auth_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$")]
+    """Where a person grants access, for example https://accounts.google.com/o/oauth2/v2/auth?access_type=offline."""
+    client_id: Line
+    client_secret: SecretLine | None = None
+    scope: Line
+    """What is asked for, for example https://mail.google.com/."""
+    token_file: Path
+    """Where the tokens are kept, on a disk that all workers of this connection share."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) to trust instead of the system's, at the token endpoint."""
+
+
 class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """One account: mail out by SMTP, and mail in by IMAP if it is configured."""
 
@@ -116,6 +145,8 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     """What stands in From, for example ``support@shop.example`` or ``Our Shop <support@shop.example>``."""
     smtp: SmtpSettings
     imap: ImapSettings | None = None
+    oauth: OAuthSettings | None = None
+    """With it, both servers are logged in to with a token."""
     notices_to: EmailAddress | None = None
     """Who is told what stopped, if this account answers ``notifier``."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
@@ -126,6 +157,17 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     """The right side of our Message-IDs; by default the domain of ``address``."""
     settle_seconds: float = Field(default=60, ge=0)
     """How long the provider may take to file a sent mail where it is looked up."""
+
+    @model_validator(mode="after")
+    def _prove_each_login(self) -> Self:
+        for server, name in ((self.smtp, "smtp"), (self.imap, "imap")):
+            if server is None or server.username is None:
+                continue
+            if (server.password is None) == (self.oauth is None):
+                raise ValueError(
+                    f"{name}.username needs either {name}.password, or the account's section oauth: write one of them"
+                )
+        return self
 
     @field_validator("address")
     @classmethod

@@ -15,16 +15,20 @@ from time import monotonic
 
 from connectors.mail.deadline import Deadline
 from connectors.mail.message import compose, message_id
+from connectors.mail.oauth import MailTokens, proof
 from connectors.mail.settings import MailSettings
 from connectors.mail.wire import Wire
 from orchestrator.capabilities import OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
+from orchestrator.plugins.tokens import AUTHORIZE
 
 _SUCCESS = range(200, 300)
 _TEMPORARY = range(400, 500)
 _PERMANENT = range(500, 600)
 _READY_FOR_DATA = 354
 _LOGGED_IN = 235
+_SAYS_WHY_NOT = 334
+"""XOAUTH2: a server that refuses says why, and waits for an empty line before it does refuse."""
 _LOGIN_PROBLEMS = frozenset({530, 534, 535, 538})
 """RFC 4954: a login is required, too weak, wrong, or needs TLS."""
 _TOO_LARGE = 552
@@ -39,10 +43,12 @@ class SmtpMailer:
 
     Args:
         settings: The account.
+        tokens: What logins are proven with, if not with a password.
     """
 
-    def __init__(self, settings: MailSettings) -> None:
+    def __init__(self, settings: MailSettings, *, tokens: MailTokens | None = None) -> None:
         self._settings = settings
+        self._tokens = tokens
         self._wire = Wire(settings.smtp)
         self._kept = _Kept()
         weakref.finalize(self, self._kept.close)
@@ -89,7 +95,7 @@ class SmtpMailer:
             raise translated(exc, place=self._wire.server.place, late=deadline.passed) from exc
 
     def _begin(self, deadline: Deadline) -> _Client:
-        client = _Client(self._settings, self._wire, deadline)
+        client = _Client(self._settings, self._wire, deadline, self._tokens)
         try:
             client.begin()
         except BaseException:
@@ -134,8 +140,9 @@ class _Client(smtplib.SMTP):
 
     rests_since = 0.0
 
-    def __init__(self, settings: MailSettings, wire: Wire, deadline: Deadline) -> None:
+    def __init__(self, settings: MailSettings, wire: Wire, deadline: Deadline, tokens: MailTokens | None) -> None:
         self._settings = settings.smtp
+        self._tokens = tokens
         self._wire = wire
         self._deadline = deadline
         # Without a name of its own the library would look up this computer's, which can take long.
@@ -149,7 +156,9 @@ class _Client(smtplib.SMTP):
         if self._settings.security == "starttls":
             self.starttls(context=self._wire.tls)
         self.ehlo_or_helo_if_needed()
-        if self._settings.username and self._settings.password:
+        if self._settings.username and self._tokens:
+            self._log_in_by_token(self._settings.username, self._tokens)
+        elif self._settings.username and self._settings.password:
             self._log_in(self._settings.username, self._settings.password.get_secret_value())
 
     def goes_on(self, deadline: Deadline) -> bool:
@@ -169,6 +178,17 @@ class _Client(smtplib.SMTP):
         # The library's own PLAIN refuses names and passwords that are not ASCII, which RFC 4616 allows.
         proof = b64encode(f"\0{username}\0{password}".encode()).decode()
         code, answer = self.docmd("AUTH", f"PLAIN {proof}")
+        if code != _LOGGED_IN:
+            raise smtplib.SMTPAuthenticationError(code, answer)
+
+    def _log_in_by_token(self, username: str, tokens: MailTokens) -> None:
+        known = tokens.tokens()
+        code, answer = self.docmd("AUTH", f"XOAUTH2 {b64encode(proof(username, known).encode()).decode()}")
+        if code == _SAYS_WHY_NOT:
+            code, answer = self.docmd("")
+        if code in _PERMANENT:
+            tokens.refused(known)
+            raise AccessDenied(f"SMTP server {self._settings.place} refuses the token: {AUTHORIZE}")
         if code != _LOGGED_IN:
             raise smtplib.SMTPAuthenticationError(code, answer)
 

@@ -102,7 +102,7 @@ class InboxDesk:
             return find_effect(tx, found.group(1)) is not None
 
     def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
-        """File a mail as dealt with."""
+        """File a mail as dealt with; one that lies on a person's desk stays there until that person closes it."""
         return self._file(delivery, DeliveryState.SETTLED, note)
 
     def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
@@ -157,9 +157,10 @@ class InboxDesk:
             self._record.trail.append_alone(tx, row.run_id, closed, self._record.clock())
 
     def _file(self, delivery: str, state: DeliveryState, note: str) -> Receipt:
+        mine, on_desk = inbox.c.delivery == delivery, inbox.c.state == DeliveryState.FOR_PERSON
         with self._record.store.write() as tx:
-            mine = inbox.c.delivery == delivery
-            if tx.execute(update(inbox).where(mine).values(state=state, note=note)).rowcount != 1:
+            filed = tx.execute(update(inbox).where(mine, ~on_desk).values(state=state, note=note)).rowcount
+            if not filed and _row(tx, delivery) is None:
                 raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
         return Receipt(reference=delivery)
 

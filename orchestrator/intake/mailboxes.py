@@ -77,7 +77,7 @@ class MailIntake:
         while True:
             page = source.mailbox.new_mail(cursor, limit=PAGE)
             if page.mails or page.cursor != cursor:
-                taken += self._accept(source, page, start.since)
+                taken += self._accept(source, page, _Start(cursor, start.since))
             if not page.mails or page.cursor == cursor:
                 return taken
             cursor = page.cursor
@@ -99,22 +99,28 @@ class MailIntake:
             row = tx.execute(select(intake_cursor).where(intake_cursor.c.source == source.name)).one_or_none()
         return None if row is None else _Start(row.cursor, row.since)
 
-    def _accept(self, source: Source, page: MailPage, since: str) -> int:
+    def _accept(self, source: Source, page: MailPage, start: _Start) -> int:
         """Store the mails of a page that are new, each with its run, and move the cursor: all or nothing."""
         with self._record.store.write() as tx:
-            recent = [mail for mail in page.mails if stamp(mail.received_at) >= since]
+            # First of all: it makes workers that are told of the same mail at once take turns.
+            self._move_cursor(tx, source, page.cursor, start)
+            recent = [mail for mail in page.mails if stamp(mail.received_at) >= start.since]
             new = [mail for mail in recent if self._store(tx, source, mail)]
-            self._move_cursor(tx, source, page.cursor, since)
         return len(new)
 
     def _place(self, source: Source, cursor: str, since: str) -> dict[str, str]:
         now = stamp(self._record.clock())
         return {"source": source.name, "cursor": cursor, "since": since, "updated_at": now}
 
-    def _move_cursor(self, tx: Connection, source: Source, cursor: str, since: str) -> None:
-        row = self._place(source, cursor, since)
-        if not insert_if_new(tx, intake_cursor, row, unique=["source"]):
-            tx.execute(update(intake_cursor).where(intake_cursor.c.source == source.name).values(**row))
+    def _move_cursor(self, tx: Connection, source: Source, cursor: str, start: _Start) -> None:
+        """Move the cursor on, unless another worker has moved it meanwhile; either way it is ours until the commit."""
+        row = self._place(source, cursor, start.since)
+        if insert_if_new(tx, intake_cursor, row, unique=["source"]):
+            return
+        mine = intake_cursor.c.source == source.name
+        known = tx.execute(select(intake_cursor.c.cursor).where(mine).with_for_update()).scalar_one()
+        if known == start.cursor:
+            tx.execute(update(intake_cursor).where(mine).values(**row))
 
     def _store(self, tx: Connection, source: Source, mail: RawMail) -> bool:
         """Store one mail with its run and its audit event, unless it is there already."""

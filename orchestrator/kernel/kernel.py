@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import case, update
+from sqlalchemy import Connection, case, update
 
 from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
 from orchestrator.errors import (
@@ -25,6 +25,7 @@ from orchestrator.errors import (
     RunPostponed,
 )
 from orchestrator.kernel import cases
+from orchestrator.kernel.admission import Held
 from orchestrator.kernel.cancelling import end_cancelled
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.operations import unsealer
@@ -173,7 +174,8 @@ class Kernel:
     def _park(self, session: Session, reason: Exception, postponed: int = 0) -> RunParked:
         message = str(reason)
         data = {"reason": message, "error": type(reason).__name__}
-        self._end(session, "run.parked", data, state=RunState.PARKED, postponed=postponed)
+        also = reason.also if isinstance(reason, Held) else None
+        self._end(session, "run.parked", data, state=RunState.PARKED, also=also, postponed=postponed)
         return RunParked(message)
 
     def _fail(self, session: Session, message: str) -> RunFailed:
@@ -189,6 +191,7 @@ class Kernel:
         state: RunState,
         sealer: Sealer | None = None,
         answered: bool = False,
+        also: Callable[[Connection], None] | None = None,
         **columns: Any,
     ) -> None:
         """Give the run back, in the transaction that says why."""
@@ -214,6 +217,8 @@ class Kernel:
             tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if answered and session.run.case_id is not None:
                 cases.mark_answered(tx, session.run.case_id, now)
+            if also is not None:
+                also(tx)
             if not over:
                 wake_on_commit(tx)  # others look when it comes due
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from orchestrator.capabilities import Receipt
 from orchestrator.errors import (
@@ -21,6 +22,7 @@ from orchestrator.errors import (
     RunPostponed,
     Unavailable,
 )
+from orchestrator.kernel.admission import Admission, Request
 from orchestrator.kernel.operations import OperationForm, forms_of
 from orchestrator.kernel.past import RecordedRun, RecordedStep
 from orchestrator.kernel.session import Session
@@ -32,11 +34,12 @@ from orchestrator.record.trail import Sealer
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What answers a need of a process."""
+    """What answers a need of a process, and who may hold its effects."""
 
     connection: str
     version: str
     instance: Any
+    admit: Admission | None = None
 
 
 class StepWindow(Protocol):
@@ -186,8 +189,16 @@ class Steps:
                 invoke=lambda: step.invoke(key),
                 probe=lambda: step.probe(settlement, key),
                 write_answer=step.form.write_answer,
+                admit=self._admission(step, key),
             )
         )
+
+    def _admission(self, step: _Step, key: str) -> Callable[[Connection], None] | None:
+        admit = step.bound.admit
+        if admit is None:
+            return None
+        request = Request(effect_id=key, run_id=self._session.run.run_id, arguments=step.arguments)
+        return lambda tx: admit(tx, request)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,7 @@ class Effect:
         invoke: Calls the system and returns its answer.
         probe: Looks whether it happened: the answer, or None.
         write_answer: Turns an answer into its recorded form.
+        admit: Called in the transaction that plans it; what it raises keeps the effect from happening.
     """
 
     effect_id: str
@@ -67,6 +68,7 @@ class Effect:
     invoke: Callable[[], Any]
     probe: Callable[[], Any]
     write_answer: Callable[[Any, Sealer], Any]
+    admit: Callable[[Connection], None] | None = None
 
 
 def effect_id(run_id: str, step: int, operation: str) -> str:

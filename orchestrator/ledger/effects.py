@@ -128,6 +128,8 @@ class Ledger:
         }
 
         def change(tx: Connection) -> None:
+            if effect.admit is not None:
+                effect.admit(tx)
             tx.execute(insert(effect_table).values(row))
 
         self._owner.commit(

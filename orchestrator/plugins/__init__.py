@@ -11,15 +11,18 @@ from orchestrator.plugins.hooks import (
     hookimpl,
     hookspec,
 )
+from orchestrator.plugins.watching import MailWatch, Watchable
 
 __all__ = [
     "PROJECT",
     "Connection",
     "Connector",
     "DoubtClass",
+    "MailWatch",
     "RegisterConnector",
     "RegisterProcess",
     "Settlement",
+    "Watchable",
     "hookimpl",
     "hookspec",
     "within",

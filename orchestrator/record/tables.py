@@ -174,7 +174,7 @@ inbox = Table(
     Column("vacuumed_by", Text),
     Column("state", Text, nullable=False),
     Column("note", Text, nullable=False, server_default=""),
-    Column("run_id", Text),
+    Column("run_id", Text, index=True),
     Column("case_id", Text),
     UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     UniqueConstraint("source", "fingerprint", name="uq_inbox_fingerprint"),
@@ -197,6 +197,17 @@ intake_cursor = Table(
     Column("since", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
 )
+
+automatic_answer = Table(
+    "automatic_answer",
+    metadata,
+    Column("effect_id", Text, primary_key=True),
+    Column("recipient", Text, nullable=False),
+    Column("delivery", Text, nullable=False),
+    Column("at", Text, nullable=False, index=True),
+    Index("ix_automatic_answer_recipient", "recipient", "at"),
+)
+"""The last day's mails that went out without a person's word; ``recipient`` is a keyed hash of the address."""
 
 connection_state = Table(
     "connection_state",

@@ -19,9 +19,11 @@ from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config, Login
 from pymap.backend.dict.filter import FilterSet
 from pymap.backend.dict.mailbox import MailboxData, MailboxSet
-from pymap.concurrent import Subsystem
+from pymap.concurrent import Event, Subsystem
 from pymap.imap import IMAPServer
 from pymap.parsing.message import AppendMessage
+from pymap.parsing.specials.objectid import ObjectId
+from pymap.selected import SelectedMailbox
 from pymap.user import UserMetadata
 from pysasl.hashing import BuiltinHash
 
@@ -124,7 +126,7 @@ class _PostOffice:
         self.accounts = accounts
         self._routes = routes
         self._auth_required = auth_required
-        self.mailboxes = {address: MailboxSet() for address in accounts}
+        self.mailboxes = {address: _Mailboxes() for address in accounts}
 
     @classmethod
     async def open(
@@ -167,6 +169,30 @@ class _PostOffice:
             else:
                 await _file(raw, await self.mailboxes[address].get_mailbox("INBOX"))
         return "250 2.0.0 OK"
+
+
+class _Mailbox(MailboxData):
+    """A mailbox that tells an idle client at once what came before it was idle, as RFC 2177 asks."""
+
+    async def update_selected(self, selected: SelectedMailbox, *, wait_on: Event | None = None) -> SelectedMailbox:
+        told = selected.mod_sequence == self._mod_sequences.highest
+        return await super().update_selected(selected, wait_on=wait_on if told else None)
+
+
+class _Mailboxes(MailboxSet):
+    """Mailboxes of that kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inbox = self._new()
+
+    async def add_mailbox(self, name: str) -> ObjectId:
+        await super().add_mailbox(name)
+        self._set[name] = self._new()
+        return self._set[name].mailbox_id
+
+    def _new(self) -> _Mailbox:
+        return _Mailbox(self._content_cache, self._thread_cache)
 
 
 async def _file(raw: bytes, mailbox: MailboxData) -> None:

@@ -111,6 +111,17 @@ class MailboxSettings(Section):
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
     from_beginning: bool = False
     """Take in what already lies in the mailbox when it is first read."""
+    answers_per_day: Annotated[int, Field(ge=1)] = 5
+    """At most so many automatic answers a day to one address; what is beyond waits for a person."""
+    answer_pause_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    """Another mail that would be answered so soon after the last automatic answer to the same address waits for one."""
+
+
+class AnswerSettings(Section):
+    """How much goes out by itself."""
+
+    per_hour: Annotated[int, Field(ge=1)] = 200
+    """At most so many automatic answers to mails an hour, in all; what is beyond waits for a person."""
 
 
 class LimitSettings(Section):
@@ -150,6 +161,7 @@ class Settings(BaseSettings):
     bindings: dict[str, str] = Field(default_factory=dict)
     processes: dict[str, ProcessSettings] = Field(default_factory=dict)
     mailboxes: dict[MailboxName, MailboxSettings] = Field(default_factory=dict)
+    answers: AnswerSettings = AnswerSettings()
     webhooks: dict[WebhookName, WebhookSettings] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from threading import Condition
 
 from orchestrator.capabilities import MailPage, OutgoingMail, RawMail, Receipt
 from orchestrator.errors import Rejected
@@ -77,6 +78,8 @@ class FakeMailbox(Scripted):
         self._since = since
         self._generation = 1
         self._last = 0
+        self.comes = Condition()
+        """Notified when a mail arrives, or a watch is stopped."""
 
     def deliver(self, raw: bytes) -> str:
         """Let a mail arrive.
@@ -84,8 +87,10 @@ class FakeMailbox(Scripted):
         Returns:
             Its key.
         """
-        self._last += 1
-        self.mails[self._last] = raw
+        with self.comes:
+            self._last += 1
+            self.mails[self._last] = raw
+            self.comes.notify_all()
         return self._name(self._last)
 
     def remove(self, key: str) -> None:
@@ -112,6 +117,10 @@ class FakeMailbox(Scripted):
             page = [number for number in self.mails if number > last][:limit]
             return MailPage(mails=tuple(map(self._mail, page)), cursor=self._name(max(page, default=last)))
 
+    def watch(self) -> FakeMailWatch:
+        """Begin to watch."""
+        return FakeMailWatch(self)
+
     def check(self) -> str:
         """Count the mails."""
         return f"a fake with {len(self.mails)} mails"
@@ -130,3 +139,47 @@ class FakeMailbox(Scripted):
     def _number(self, cursor: str | None) -> int:
         generation, _, number = (cursor or "").partition(":")
         return int(number) if generation == str(self._generation) and number.isdecimal() else 0
+
+
+class FakeMailWatch:
+    """A fake mailbox, watched.
+
+    Args:
+        mailbox: The mailbox.
+    """
+
+    def __init__(self, mailbox: FakeMailbox) -> None:
+        self.closed = False
+        self._mailbox = mailbox
+        self._stopped = False
+        self._seen: set[int] | None = None
+
+    def position(self) -> str:
+        """Return the cursor behind the last mail."""
+        self._seen = set(self._mailbox.mails)
+        return self._mailbox.position()
+
+    def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
+        """Read at most so many mails behind the cursor."""
+        self._seen = set(self._mailbox.mails)
+        return self._mailbox.new_mail(cursor, limit=limit)
+
+    def wait(self, timeout: timedelta) -> bool:
+        """Wait until mail comes."""
+        comes = self._mailbox.comes
+        with comes:
+            comes.wait_for(lambda: self._stopped or self._news(), timeout.total_seconds())
+            return not self._stopped and self._news()
+
+    def stop(self) -> None:
+        """End the wait that is under way, and every later one, at once."""
+        with self._mailbox.comes:
+            self._stopped = True
+            self._mailbox.comes.notify_all()
+
+    def close(self) -> None:
+        """End the conversation."""
+        self.closed = True
+
+    def _news(self) -> bool:
+        return self._seen is not None and not self._mailbox.mails.keys() <= self._seen

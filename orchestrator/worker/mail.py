@@ -1,26 +1,90 @@
-"""Takes mail in."""
+"""Takes mail in: at once where the mailbox tells of it, else by looking."""
 
 from __future__ import annotations
 
 import logging
-from threading import Event
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from threading import Event, Thread
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import ConnectorError
 from orchestrator.intake.mailboxes import Source
+from orchestrator.plugins import MailWatch
 
+LONGEST_REST_SECONDS = 60.0
+"""A mailbox that cannot be read is tried again after so long at the latest."""
+Wait = Callable[[timedelta], object]
 logger = logging.getLogger(__name__)
 
 
 def take_mail(app: Application, source: Source, poll_seconds: float, stop: Event) -> None:
-    """Take mail in from one mailbox until the worker stops."""
-    while True:
-        try:
-            if taken := app.intake.take_in(source):
-                logger.info("Mailbox %s: %d new", source.name, taken)
-        except ConnectorError as exc:
-            logger.warning("Mailbox %s: %s", source.name, exc)
-        except Exception as exc:  # noqa: BLE001 - the next round tries again; nothing was moved
-            logger.error("Mailbox %s: %s", source.name, type(exc).__name__)  # noqa: TRY400 - may name a person
-        if stop.wait(poll_seconds):
-            return
+    """Take mail in from one mailbox until the worker stops.
+
+    Args:
+        app: The application.
+        source: The mailbox.
+        poll_seconds: How often it is looked into, whether it tells of mail or not.
+        stop: Set when the worker is to stop.
+    """
+    with _watched(app, source, stop) as (watched, wait):
+        failures = 0
+        while not stop.is_set():
+            if problem := _take_in(app, watched):
+                failures += 1
+                rest = rest_after(failures, poll_seconds)
+                if is_worth_a_line(failures):
+                    logger.warning(
+                        "Mailbox %s: %s; failure %d, tried again in %.0f s", source.name, problem, failures, rest
+                    )
+                stop.wait(rest)
+                continue
+            if failures:
+                logger.info("Mailbox %s can be read again, after %d failures", source.name, failures)
+                failures = 0
+            wait(timedelta(seconds=poll_seconds))
+
+
+def rest_after(failures: int, poll_seconds: float) -> float:
+    """Return how many seconds to leave a mailbox alone: as between two looks, doubled each time, within reason."""
+    longest = max(poll_seconds, LONGEST_REST_SECONDS)
+    return min(poll_seconds * 2.0 ** min(failures, 20), longest)
+
+
+def is_worth_a_line(failures: int) -> bool:
+    """Tell whether the log shows a failure: the 1st in a row, the 2nd, 4th, 8th, and so on."""
+    return failures & (failures - 1) == 0
+
+
+def _take_in(app: Application, source: Source) -> str:
+    """Take in what is new; return what went wrong, or nothing."""
+    try:
+        taken = app.intake.take_in(source)
+    except ConnectorError as exc:
+        return str(exc)
+    except Exception as exc:  # noqa: BLE001 - the next round tries again; nothing was moved
+        return type(exc).__name__  # its text may name a person
+    if taken:
+        logger.info("Mailbox %s: %d new", source.name, taken)
+    return ""
+
+
+@contextmanager
+def _watched(app: Application, source: Source, stop: Event) -> Iterator[tuple[Source, Wait]]:
+    """Watch the mailbox if it can be watched; the worker's stop ends each wait at once."""
+    watch = app.watch(source)
+    if watch is None:
+        yield source, lambda timeout: stop.wait(timeout.total_seconds())
+        return
+    Thread(target=_stop_with, args=(watch, stop), name=f"stops-{source.name}", daemon=True).start()
+    try:
+        yield replace(source, mailbox=watch), watch.wait
+    finally:
+        watch.close()
+
+
+def _stop_with(watch: MailWatch, stop: Event) -> None:
+    stop.wait()
+    watch.stop()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{capability}"
-        for capability in ("contacts", "desk", "files", "mail", "mailbox", "notices", "orders", "people")
-    )
-)
+_CONTRACTS = ("contacts", "desk", "files", "mail", "mail_watch", "mailbox", "notices", "orders", "people")
+
+pytest.register_assert_rewrite(*(f"{__name__}.{contract}" for contract in _CONTRACTS))

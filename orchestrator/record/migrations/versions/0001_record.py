@@ -130,6 +130,7 @@ def _create_tables() -> None:
         sa.UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     )
     op.create_index("ix_inbox_accepted", "inbox", ["accepted_at"], unique=False)
+    op.create_index(op.f("ix_inbox_run_id"), "inbox", ["run_id"], unique=False)
     op.create_index("ix_inbox_state", "inbox", ["state", "accepted_at"], unique=False)
     op.create_index(op.f("ix_inbox_subject_ref"), "inbox", ["subject_ref"], unique=False)
     op.create_index(
@@ -140,6 +141,16 @@ def _create_tables() -> None:
         sqlite_where=sa.text("vacuumed_at IS NULL"),
         postgresql_where=sa.text("vacuumed_at IS NULL"),
     )
+    op.create_table(
+        "automatic_answer",
+        sa.Column("effect_id", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("delivery", sa.Text(), nullable=False),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("effect_id"),
+    )
+    op.create_index(op.f("ix_automatic_answer_at"), "automatic_answer", ["at"], unique=False)
+    op.create_index("ix_automatic_answer_recipient", "automatic_answer", ["recipient", "at"], unique=False)
     op.create_table(
         "intake_cursor",
         sa.Column("source", sa.Text(), nullable=False),
@@ -253,14 +264,6 @@ def _create_tables() -> None:
             ["run.run_id"],
         ),
         sa.PrimaryKeyConstraint("question_id"),
-    )
-    op.create_index(
-        "ix_question_open",
-        "question",
-        ["asked_at"],
-        unique=False,
-        sqlite_where=sa.text("answered_at IS NULL"),
-        postgresql_where=sa.text("answered_at IS NULL"),
     )
     op.create_index(op.f("ix_question_run_id"), "question", ["run_id"], unique=False)
     for name, column, waiting in (

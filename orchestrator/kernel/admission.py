@@ -1,0 +1,37 @@
+"""Letting an effect through, or holding it for a person, in the transaction that plans it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.errors import RunParked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """An effect that a run asks for."""
+
+    effect_id: str
+    run_id: str
+    arguments: Mapping[str, Any]
+
+
+Admission = Callable[[Connection, Request], None]
+"""Called in the transaction that plans an effect; it raises ``Held`` to keep it from happening."""
+
+
+class Held(RunParked):
+    """An effect may not happen without a person's word. Nothing of it was written.
+
+    Args:
+        reason: Why, and what a person can do.
+        also: Written in the transaction that parks the run.
+    """
+
+    def __init__(self, reason: str, *, also: Callable[[Connection], None]) -> None:
+        super().__init__(reason)
+        self.also = also

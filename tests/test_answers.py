@@ -1,0 +1,310 @@
+"""What goes out by itself is limited: to one address, to robots, and in all; the rest waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.headerregistry import Address
+from typing import Any
+
+import pytest
+from deep import cases
+from hand_clock import HandClock
+from sample_desk import CLERK
+from sqlalchemy import select
+
+from connectors.mail.message import compose
+from orchestrator.capabilities import (
+    Cases,
+    Decision,
+    Inbox,
+    Mailer,
+    Option,
+    OutgoingMail,
+    People,
+    Private,
+    Question,
+    Value,
+    Work,
+)
+from orchestrator.desk.answers import AnswerLimits, counted_as
+from orchestrator.desk.cases import CaseDesk
+from orchestrator.desk.inbox import DeliveryState, InboxDesk
+from orchestrator.desk.people import PeopleDesk
+from orchestrator.errors import RunError, Unavailable
+from orchestrator.intake.mailboxes import MailIntake, Source
+from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.runs import Opening, Runs, RunState, new_run_id
+from orchestrator.kernel.steps import Bound
+from orchestrator.record.record import Record
+from orchestrator.record.tables import automatic_answer
+from orchestrator.record.verify import verify
+from orchestrator.settings import MailboxSettings
+from orchestrator.testing.mail import FakeMailbox, FakeMailer
+
+ANN = "ann@example.com"
+ASK = Question(title="Shall we?", known="", options=(Option(key="yes", label="Yes"),))
+ASK_FIRST_YES = Decision(option="yes")
+
+
+class Incoming(Value):
+    delivery: str
+
+
+class Asked(Value):
+    email: Private[str]
+
+
+def echo(request: Incoming, *, inbox: Inbox, mailer: Mailer) -> None:
+    """Answer every mail, as careless as can be."""
+    mail = inbox.read(request.delivery)
+    mailer.send(OutgoingMail(to=mail.sender, subject=f"Re: {mail.subject}", text="We got it."))
+    inbox.settle(request.delivery, note="answered")
+
+
+def pass_on(request: Incoming, *, inbox: Inbox, cases: Cases) -> None:
+    """Let another process answer."""
+    mail = inbox.read(request.delivery)
+    ticket = cases.open_or_join(mail.sender, delivery=request.delivery)
+    cases.start(Work(process="serve", request=Asked(email=mail.sender).model_dump_json()), case_id=ticket.case_id)
+    inbox.settle(request.delivery, note="passed on")
+
+
+def serve(request: Asked, *, mailer: Mailer) -> None:
+    """Answer."""
+    mailer.send(OutgoingMail(to=request.email, subject="s", text="t"))
+
+
+def ask_first(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: People) -> None:
+    """Answer once a person says so."""
+    people.decide(ASK)
+    mailer.send(OutgoingMail(to=inbox.read(request.delivery).sender, subject="s", text="t"))
+
+
+ECHO, PASS_ON = ProcessDefinition("echo", echo), ProcessDefinition("pass-on", pass_on)
+SERVE, ASK_FIRST = ProcessDefinition("serve", serve), ProcessDefinition("ask-first", ask_first)
+PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST)}
+
+
+class Shop:
+    """A mailbox whose mails start a process that answers them."""
+
+    def __init__(
+        self, record: Record, process: ProcessDefinition = ECHO, *, per_hour: int = 100, **limits: float
+    ) -> None:
+        self.record = record
+        self.runs = Runs(record)
+        self.mailer = FakeMailer()
+        self.mailbox = FakeMailbox()
+        self.inbox = InboxDesk(record)
+        self.people = PeopleDesk(record)
+        self.cases = CaseDesk(record, self.runs, lambda: PROCESSES)
+        given = {"answers_per_day": 1000, "answer_pause_seconds": 0} | limits
+        mailboxes = {"support": MailboxSettings(connection="m", process=process.name, **given)}
+        self.limits = AnswerLimits(record.vault, record.clock, mailboxes, per_hour=per_hour)
+        self.kernel = Kernel(record, self.runs, self._bind, owner="worker")
+        self._source = Source(name="support", mailbox=self.mailbox, process=process, from_beginning=True)
+        self._mails = 0
+
+    def receive(self, sender: str = ANN) -> None:
+        self._mails += 1
+        self.mailbox.deliver(f"From: {sender}\r\nSubject: mail {self._mails}\r\n\r\nhello\r\n".encode())
+
+    def work(self) -> None:
+        """Take in what came, and execute all that is due."""
+        MailIntake(self.record, self.runs).take_in(self._source)
+        while due := self.runs.due(limit=1000):
+            for run_id in due:
+                self.execute(run_id)
+
+    def execute(self, run_id: str) -> None:
+        with self.record.store.read() as tx:
+            process = self.runs.get(tx, run_id).process
+        with suppress(RunError):
+            self.kernel.execute(PROCESSES[process], run_id)
+
+    def held(self) -> list[Any]:
+        return self.inbox.listed(state=DeliveryState.FOR_PERSON, limit=10_000)
+
+    def parked(self) -> list[str]:
+        return [run.run_id for run in self.runs.listed(state=RunState.PARKED, limit=10_000)]
+
+    def counted(self) -> int:
+        with self.record.store.read() as tx:
+            return len(tx.execute(select(automatic_answer)).all())
+
+    def _bind(self, _process: str, capability: str) -> Bound:
+        admit = self.limits.admit if capability == "mailer" else None
+        return Bound(connection=capability, version="", instance=getattr(self, capability), admit=admit)
+
+
+@pytest.fixture(autouse=True)
+def _chains_are_whole(record: Record) -> Iterator[None]:
+    yield
+    with record.store.read() as tx:
+        assert verify(tx).breaches == ()
+
+
+def test_a_thousand_requests_for_one_victim_are_few_mails(record: Record) -> None:
+    shop = Shop(record, answers_per_day=3)
+    requests = cases(40, 1000)
+    spellings = ["victim@gmail.com", "Victim+{}@gmail.com", "v.i.c.t.i.m@gmail.com", "vic.tim+{}@googlemail.com"]
+    for number in range(requests):
+        shop.receive(spellings[number % len(spellings)].format(number))
+    shop.work()
+    assert len(shop.mailer.sent) == 3
+    assert (len(shop.held()), len(shop.parked())) == (requests - 3, requests - 3), "none may be lost"
+
+
+def test_the_limit_is_one_of_an_address_and_a_day(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, answers_per_day=2)
+    for sender in (ANN, ANN, ANN, "tom@example.com"):
+        shop.receive(sender)
+    shop.work()
+    assert [mail.to for mail in shop.mailer.sent] == [ANN, ANN, "tom@example.com"]
+    clock.advance(hours=23)
+    shop.receive()
+    shop.work()
+    assert len(shop.mailer.sent) == 3
+    clock.advance(hours=2)
+    shop.receive()
+    shop.work()
+    assert len(shop.mailer.sent) == 4
+    assert shop.counted() == 1, "what is older than a day is forgotten"
+
+
+def test_two_robots_face_to_face_exchange_one_mail_each(record: Record) -> None:
+    shop = Shop(record, answer_pause_seconds=300)
+    shop.receive("robot@elsewhere.example")
+    seen = 0
+    for _ in range(20):
+        shop.work()
+        for mail in shop.mailer.sent[seen:]:  # a robot that answers each mail, and says nowhere that it is one
+            shop.receive(mail.to)
+        seen = len(shop.mailer.sent)
+    assert len(shop.mailer.sent) == 1
+    assert len(shop.held()) == 1
+
+
+def test_a_robot_of_our_own_kind_gets_no_answer_at_all(record: Record) -> None:
+    shop = Shop(record)
+    for number in range(3):
+        mail = OutgoingMail(to="support@shop.example", subject="I lost my download", text="t", in_reply_to="<a@b.de>")
+        sender = Address(username="support", domain="elsewhere.example")
+        shop.mailbox.deliver(compose(mail, sender=sender, identifier=f"<f-{number}@elsewhere.example>").as_bytes())
+    MailIntake(record, shop.runs).take_in(shop._source)
+    for found in shop.inbox.listed(limit=10):
+        assert shop.inbox.read(found.delivery).automatic == "auto-submitted"
+
+
+def test_beyond_the_breaker_everything_waits_for_a_person_who_sees_why(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, per_hour=3)
+    for number in range(5):
+        shop.receive(f"customer{number}@example.com")
+    shop.work()
+    assert len(shop.mailer.sent) == 3
+    held = shop.held()
+    (run_id, other) = shop.parked()
+    why = "3 automatic answers went out in an hour ([answers] per_hour)"
+    assert {delivery.note for delivery in held} == {
+        f"{why}; let it go out with: orchestrator runs resume {run}" for run in (run_id, other)
+    }
+    with record.store.read() as tx:
+        event = record.trail.chain(tx, run_id)[-1]
+    assert (event.kind, event.data["error"]) == ("run.parked", "Held")
+    assert event.data["reason"] in {delivery.note for delivery in held}
+    clock.advance(minutes=61)
+    shop.receive("another@example.com")
+    shop.work()
+    assert len(shop.mailer.sent) == 4
+
+
+def test_what_a_person_lets_go_on_goes_out_and_stays_on_their_desk(record: Record) -> None:
+    shop = Shop(record, answers_per_day=1)
+    for _ in range(2):
+        shop.receive()
+    shop.work()
+    (run_id,) = shop.parked()
+    shop.runs.resume(run_id, CLERK)
+    shop.work()
+    assert len(shop.mailer.sent) == 2
+    assert shop.counted() == 1
+    assert [delivery.run_id for delivery in shop.held()] == [run_id], "filing by the process does not take it away"
+
+
+def test_what_a_person_decided_is_not_limited(record: Record) -> None:
+    shop = Shop(record, ASK_FIRST, answers_per_day=1, answer_pause_seconds=300)
+    for _ in range(3):
+        shop.receive()
+    shop.work()
+    for question in shop.people.open_questions():
+        shop.people.answer(question.question_id, ASK_FIRST_YES, CLERK)
+    shop.work()
+    assert len(shop.mailer.sent) == 3
+
+
+def test_a_process_that_is_started_by_another_has_the_limits_of_the_mail(record: Record) -> None:
+    shop = Shop(record, PASS_ON, answers_per_day=1)
+    for _ in range(3):
+        shop.receive()
+    shop.work()
+    assert len(shop.mailer.sent) == 1
+    assert len(shop.held()) == 2
+    assert {run.process for run in shop.runs.listed(state=RunState.PARKED, limit=10)} == {"serve"}
+
+
+def test_a_run_that_no_mail_started_has_no_limits(record: Record) -> None:
+    shop = Shop(record, answers_per_day=1, per_hour=1)
+    for _ in range(3):
+        opening = Opening(definition=SERVE, request=Asked(email=ANN), run_id=new_run_id(), actor=CLERK)
+        with record.store.write() as tx:
+            shop.runs.open(tx, opening)
+    shop.work()
+    assert len(shop.mailer.sent) == 3
+
+
+def test_a_mail_that_is_tried_again_counts_once(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, answers_per_day=1)
+    shop.mailer.fail_next(Unavailable("down", no_effect=True))
+    shop.receive()
+    shop.work()
+    assert not shop.mailer.sent
+    clock.advance(minutes=5)
+    shop.work()
+    assert (len(shop.mailer.sent), shop.counted(), shop.held()) == (1, 1, [])
+
+
+def test_workers_that_answer_at_once_keep_the_limit_together(record: Record) -> None:
+    shop = Shop(record, answers_per_day=3)
+    for _ in range(12):
+        shop.receive()
+    MailIntake(record, shop.runs).take_in(shop._source)
+    with ThreadPoolExecutor(6) as workers:
+        list(workers.map(shop.execute, shop.runs.due(limit=100)))
+    assert len(shop.mailer.sent) == 3
+    assert len(shop.held()) == 9
+
+
+def test_no_address_lies_open_where_answers_are_counted(record: Record) -> None:
+    shop = Shop(record)
+    shop.receive()
+    shop.work()
+    with record.store.read() as tx:
+        assert "example.com" not in str(tx.execute(select(automatic_answer)).all())
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("Ann@Example.com ", "ann@example.com"),
+        ("ann+shop@example.com", "ann@example.com"),
+        ("a.n.n@example.com", "a.n.n@example.com"),
+        ("a.n.n+x@googlemail.com", "ann@gmail.com"),
+        ("+x@example.com", "+x@example.com"),
+        ("nobody", "@nobody"),
+    ],
+)
+def test_spellings_of_one_mailbox_count_as_one(address: str, expected: str) -> None:
+    assert counted_as(address) == expected
