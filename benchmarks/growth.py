@@ -380,13 +380,13 @@ def prove(record: Record) -> dict[str, float]:
     with record.store.read() as tx:
         found = verify(tx)
     seconds = time.process_time() - began
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.process_time()
     with record.store.read() as tx:
-        rows = tx.execute(select(audit_event.c.chain_seq, audit_event.c.prev_hash, audit_event.c.body))
-        for seq, before, body in rows.yield_per(1000):
+        chosen = select(audit_event.c.chain_seq, audit_event.c.prev_hash, audit_event.c.body)
+        for seq, before, body in tx.execute(chosen.execution_options(yield_per=1000)):
             link_hash(seq, before, body)
     floor = time.process_time() - began
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"events": found.events, "broken": len(found.breaches), "cpu s": seconds, "floor s": floor, "MB": resident}
 
 

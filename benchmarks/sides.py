@@ -145,8 +145,8 @@ class Caller:
         body = json.dumps({"email": email}).encode()
         signature = hmac(SECRET.encode(), body, sha256).hexdigest()
         head = (
-            f"POST /hooks/shop HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Request-Id: {email}\r\n"
-            f"X-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
+            "POST /hooks/shop HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"X-Request-Id: {email}\r\nX-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         reader, writer = await self._connection()
         writer.write(head.encode() + body)

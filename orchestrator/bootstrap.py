@@ -31,6 +31,8 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Opening, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
+from orchestrator.logs import hide
+from orchestrator.metrics.measures import Measures
 from orchestrator.plugins import MailWatch, Watchable
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.clock import Clock, utc_now
@@ -94,7 +96,14 @@ class Application:
     def kernel(self) -> Kernel:
         """Executes runs."""
         owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        return Kernel(self.record, self.runs, self._bind, owner=owner, stopping=self.stopping.is_set)
+        return Kernel(
+            self.record, self.runs, self._bind, owner=owner, stopping=self.stopping.is_set, meter=self.measures
+        )
+
+    @cached_property
+    def measures(self) -> Measures:
+        """What this process measures."""
+        return Measures()
 
     @cached_property
     def people(self) -> PeopleDesk:
@@ -238,7 +247,9 @@ def application(config: Path | None = None) -> Application:
     """
     with _lock:
         if not _current:
-            _current.append(Application(load_settings(config or find_config())))
+            settings = load_settings(config or find_config())
+            hide(settings.secrets())
+            _current.append(Application(settings))
         return _current[0]
 
 

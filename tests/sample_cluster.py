@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,15 +25,16 @@ from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import RunState
 from orchestrator.prefect_lane.environment import prefect_environment
 from orchestrator.record.tables import run
-from orchestrator.sandbox.mail_server import MailServer
+from orchestrator.sandbox.mail_server import SENT, MailServer
 from orchestrator.sandbox.object_store import ObjectStore
-from orchestrator.sandbox.shop import create_shop
+from orchestrator.sandbox.shop import QUERY, create_shop
 from orchestrator.sandbox.systems import PASSWORD, SUPPORT, customers
 from orchestrator.settings import load_settings
 
+PRODUCTION = Path(__file__).parents[1] / "docs" / "production.md"
 LEASE_SECONDS = 2
 START_SECONDS = 180
-"""Prefect's server takes 10 s of CPU to start."""
+"""All programs start at once; Prefect's server alone takes 10 s of CPU."""
 CONFIG = f"""
 [worker]
 lease_seconds = {LEASE_SECONDS}
@@ -42,6 +44,38 @@ process = "lost-download"
 verify = "standard-webhooks"
 secrets = ["{SECRET}"]
 input.email = "/customer/email"
+
+[connections.shop]
+connector = "shop-sql"
+query = '''{QUERY}'''
+
+[connections.files]
+connector = "s3"
+addressing_style = "path"
+region = "{ObjectStore.region}"
+bucket = "product-files"
+access_key_id = "{ObjectStore.access_key_id}"
+secret_access_key = "{ObjectStore.secret_access_key}"
+
+# A call that a kill cut off is settled within seconds.
+[connections.mail]
+connector = "mail"
+address = "{SUPPORT}"
+timeout_seconds = 3
+settle_seconds = 1
+smtp = {{host = "127.0.0.1", security = "plain"}}
+
+[connections.mail.imap]
+host = "127.0.0.1"
+security = "plain"
+username = "{SUPPORT}"
+password = "{PASSWORD}"
+sent_folder = "{SENT}"
+
+[bindings]
+order_records = "shop"
+file_links = "files"
+mailer = "mail"
 """
 
 
@@ -59,14 +93,7 @@ class Cluster:
         self._stack = stack
         self.mail = stack.enter_context(MailServer(dict.fromkeys([SUPPORT, *customers()], PASSWORD)))
         files = stack.enter_context(ObjectStore())
-        config = Path(__file__).parents[1] / "config" / "sandbox.toml"
-        # Mail comes in through nobody's mailbox here; a call that a kill cut off is settled in seconds.
-        sandbox = (
-            config.read_text()
-            .partition("[mailboxes.support]")[0]
-            .replace("settle_seconds", "timeout_seconds = 3\nsettle_seconds")
-        )
-        (folder / "o.toml").write_text(sandbox + CONFIG)
+        (folder / "o.toml").write_text(CONFIG)
         self.prefect = ScaledPrefect(folder, postgres.new_database())
         self.environment = {
             **os.environ,
@@ -76,8 +103,8 @@ class Cluster:
             "ORCHESTRATOR_STORE__KEY_FILE": str(folder / "kek"),
             "ORCHESTRATOR_CONNECTIONS__SHOP__URL": create_shop(folder / "shop.db").url,
             "ORCHESTRATOR_CONNECTIONS__FILES__ENDPOINT_URL": files.endpoint_url,
-            "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__SMTP__PORT": str(self.mail.smtp_port),
-            "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__IMAP__PORT": str(self.mail.imap_port),
+            "ORCHESTRATOR_CONNECTIONS__MAIL__SMTP__PORT": str(self.mail.smtp_port),
+            "ORCHESTRATOR_CONNECTIONS__MAIL__IMAP__PORT": str(self.mail.imap_port),
         }
         self.app = Application(load_settings(folder / "o.toml", self.environment))
         self.app.record  # noqa: B018 - made before the others open it
@@ -130,7 +157,7 @@ class Gateways:
     def wait(self) -> None:
         """Wait until all of them take calls."""
         for door in self._doors:
-            wait_until(lambda door=door: answers(door, "/ready"))  # type: ignore[misc]
+            wait_until(lambda door=door: answers(door, "/ready"), START_SECONDS)  # type: ignore[misc]
 
     def close(self) -> None:
         """Let go of them."""
@@ -169,19 +196,11 @@ class ScaledPrefect:
         self._folder = folder
         self._redis_port, self._port = free_port(), free_port()
         self.api_url = f"http://127.0.0.1:{self._port}/api"
-        broker = f"redis://127.0.0.1:{self._redis_port}"
         self._environment: Mapping[str, str] = {
             **os.environ,
             **prefect_environment(self.api_url),
             "PREFECT_HOME": str(folder / "prefect"),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.replace("+psycopg", "+asyncpg"),
-            "PREFECT_SERVER_EVENTS_MESSAGING_BROKER": "prefect_redis.messaging",
-            "PREFECT_SERVER_EVENTS_MESSAGING_CACHE": "prefect_redis.messaging",
-            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
-            "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
-            "PREFECT_REDIS_MESSAGING_URL": f"{broker}/0",
-            "PREFECT_SERVER_DOCKET_URL": f"{broker}/1",
+            **documented(database.replace("+psycopg", "+asyncpg"), f"redis://127.0.0.1:{self._redis_port}"),
         }
         self._http = httpx.Client(base_url=self.api_url, timeout=PATIENCE_SECONDS)
 
@@ -207,6 +226,14 @@ class ScaledPrefect:
     def ask(self, path: str, body: object) -> Any:
         """Call its API."""
         return self._http.post(path, json=body).raise_for_status().json()
+
+
+def documented(database: str, broker: str) -> dict[str, str]:
+    """Return the environment that docs/production.md gives to Prefect's processes, for these servers."""
+    (block,) = re.findall(r"```shell\n(PREFECT_.*?)```", PRODUCTION.read_text(), flags=re.DOTALL)
+    lines = block.replace("redis://redis.example.com:6379", broker).splitlines()
+    given = dict(line.split("=", 1) for line in lines)
+    return given | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
 
 
 def start(

@@ -98,7 +98,7 @@ class Process:
         assert self.running is not None
         assert self.running.poll() is None, (self.folder / "log").read_text()
         try:
-            return self.client.get("/ready").status_code == 200
+            return self.client.get("/ready/hooks").status_code == 200
         except httpx.TransportError:
             return False
 

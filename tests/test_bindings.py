@@ -55,7 +55,7 @@ def test_the_host_answers_its_own_capabilities(tmp_path: Path, capability: str) 
 @pytest.mark.parametrize(
     ("capability", "message"),
     [
-        ("contacts", '[bindings] contacts: process "p" needs contacts, and no connection is bound to it; install a'),
+        ("contacts", '[bindings] contacts: process "p" needs contacts, and no connection is bound to it; configure a'),
         ("mailer", '[bindings] mailer: connection "shelf" gives no Mailer (its connector is shelf); write "post"'),
     ],
 )
@@ -78,7 +78,7 @@ def test_an_unknown_connection_is_an_error_with_the_nearest_name(tmp_path: Path)
 
 
 SECTIONS: dict[str, tuple[str, str]] = {
-    "no connector": ("{}", "o.toml: [connections.x] connector: is missing; write connector = ... with one of mail, p"),
+    "no connector": ("{}", "o.toml: [connections.x] connector: is missing; write connector = ... with one of dropbox"),
     "connector's type": ("{connector = 3}", "o.toml: [connections.x] connector: must be text; write the connector's"),
     "unknown connector": (
         "{connector = 'shelve'}",

@@ -15,10 +15,11 @@ from sample_hooks import HOOKS, configured, order, signed
 from orchestrator.bootstrap import Application
 from orchestrator.gateway.ingress import RETRY_AFTER_SECONDS
 from orchestrator.gateway.slots import AllTaken, Slots
+from orchestrator.record.heartbeat import WORKER, Heartbeat
 from orchestrator.record.verify import verify
 
 KEAP = f"/hooks/keap/{'s' * 32}"
-SMALL = "gateway = {in_flight = 4, read_seconds = 1}\n"
+SMALL = 'prefect.api_url = "http://127.0.0.1:9/api"\ngateway = {in_flight = 4, read_seconds = 1}\n'
 FORGED = (401, {"error": "signature"})
 
 
@@ -219,9 +220,21 @@ def test_refused_calls_are_counted_by_webhook_and_reason(app: Application) -> No
     assert [event.kind for event in events] == ["calls.refused"]
 
 
-def test_a_gateway_tells_whether_it_lives_and_whether_it_is_ready(served: Served) -> None:
+def test_a_gateway_lives_and_accepts_calls_without_a_worker_but_the_service_is_not_ready(served: Served) -> None:
     assert answer(served.client.get("/live")) == (200, {"live": True})
-    assert answer(served.client.get("/ready")) == (200, {"ready": True})
+    assert answer(served.client.get("/ready/hooks")) == (200, {"ready": True})
+    found = {"ready": False, "hooks": True, "worker": False, "prefect": False}
+    assert answer(served.client.get("/ready")) == (503, found)
+
+
+def test_with_a_worker_on_the_same_store_the_service_is_ready_without_prefect(app: Application) -> None:
+    worker = Heartbeat(app.record, WORKER)
+    worker.beat()
+    with serve(app) as served:
+        found = {"ready": True, "hooks": True, "worker": True, "prefect": False}
+        assert answer(served.client.get("/ready")) == (200, found)
+        worker.end()
+        wait_until(lambda: served.client.get("/ready").status_code == 503)
 
 
 def test_a_store_that_is_gone_is_told_and_calls_are_asked_to_come_again(app: Application, tmp_path: Path) -> None:
@@ -230,7 +243,8 @@ def test_a_store_that_is_gone_is_told_and_calls_are_asked_to_come_again(app: App
         for file in tmp_path.glob("record.db*"):
             file.unlink()
         (tmp_path / "record.db").mkdir()
-        assert answer(served.client.get("/ready")) == (503, {"ready": False})
+        assert answer(served.client.get("/ready/hooks")) == (503, {"ready": False})
+        assert served.client.get("/ready").status_code == 503
         response = served.shop(1)
         assert answer(response) == (503, {"error": "failed"})
         assert response.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from orchestrator.gateway.openapi import document
+from orchestrator.record.heartbeat import WORKER, Heartbeat
 
 load_all_checks()
 CHECKS = [
@@ -38,6 +41,8 @@ schema = schemathesis.openapi.from_dict(document())
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     app = configured(tmp_path_factory.mktemp("described"), text=HOOKS)
+    # A worker that was seen a day ahead is alive for as long as these tests take.
+    Heartbeat(replace(app.record, clock=lambda: datetime.now(UTC) + timedelta(days=1)), WORKER).beat()
     with serve(app) as served:
         yield served
     app.record.store.close()

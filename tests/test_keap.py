@@ -62,7 +62,7 @@ class Cards:
     def __init__(self, keap: KeapServer) -> None:
         self._crm = keap.crm
         (self._id,) = [each["id"] for each in self._crm.contacts.values() if _has(each, ANNA)]
-        self.drop_next_answer = keap.lose_next_answer
+        self.drop_next_answer = keap.lose_answer_of_change
 
     def tags_of(self, email: str) -> Collection[str]:
         assert email == ANNA
@@ -135,6 +135,8 @@ def test_items_that_a_list_leaves_out_are_read_from_the_order(keap: KeapServer) 
     whole = connect(keap).purchases_of(THREE_PURCHASES)
     keap.crm.lists_items = False
     assert connect(keap).purchases_of(THREE_PURCHASES) == whole
+    keap.fail_next(404, on="/orders/1007")
+    assert connect(keap).purchases_of(THREE_PURCHASES) == whole[:2], "it was deleted just now"
 
 
 @pytest.mark.parametrize("status", ["DRAFT", "SENT", "VIEWED"])
@@ -213,6 +215,17 @@ def test_a_tag_is_found_among_those_that_hold_its_name(keap: KeapServer) -> None
     crm.tag(ANNA, "lost-download", effect_id="e-1")
     crm.tag(ANNA, "lost-download", effect_id="e-2")
     assert Cards(keap).tags_of(ANNA) == ["Lost-Download"]
+
+
+def test_a_tag_that_somebody_else_makes_just_now_is_taken(keap: KeapServer) -> None:
+    keap.crm.create_tag({"name": "lost-download"})
+    keap.fail_next(200, on="GET /crm/rest/v2/tags", body={"tags": []})
+    connect(keap).tag(ANNA, "lost-download", effect_id="e-1")
+    assert Cards(keap).tags_of(ANNA) == ["lost-download"]
+    keap.fail_next(403, on="POST /crm/rest/v2/tags")
+    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new", effect_id="e-2"))) is AccessDenied
+    keap.fail_next(400, on="POST /crm/rest/v2/tags")
+    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new", effect_id="e-3"))) is Rejected
 
 
 @pytest.mark.parametrize("tag", ["", "  ", "a*", "a;b", "a\nb"])

@@ -11,6 +11,7 @@ import pytest
 from sample_keap import ANNA, account, connect, connect_app, raised_by
 
 from connectors.keap import KeapAccount
+from orchestrator.cli.loopback import Loopback
 from orchestrator.errors import AccessDenied, ConfigurationError, RateLimited, Unavailable
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.plugins.tokens import TokenStore
@@ -71,7 +72,7 @@ def test_access_that_was_taken_away_is_told_to_a_person(keap: KeapServer, crm: K
     keap.gate.revoke()
     raised = raised_by(lambda: crm.purchases_of(ANNA))
     assert type(raised) is AccessDenied
-    assert "spent, revoked, or of another app; to authorise again, run: orchestrator connections" in str(raised)
+    assert "revoked, or of another app, or client_secret is wrong; to authorise again, run: orchestrator" in str(raised)
     assert type(raised_by(lambda: crm.note(ANNA, "x", effect_id="e"))) is AccessDenied
 
 
@@ -169,6 +170,15 @@ def granted(url: str) -> tuple[str, str]:
     with caught.value as answer:
         query = parse_qs(urlsplit(answer.headers["Location"]).query)
     return query["code"][0], query["state"][0]
+
+
+def test_a_browser_brings_the_code_to_this_machine(keap: KeapServer, file: Path) -> None:
+    crm = connect_app(keap, file, authorized=False)
+    with Loopback("s-1") as loopback:
+        with urllib.request.urlopen(crm.authorization_url(loopback.redirect_uri, loopback.state), timeout=10) as page:
+            assert page.status == 200
+        crm.redeem(loopback.wait(timedelta(seconds=10)), loopback.redirect_uri)
+    assert len(crm.purchases_of(ANNA)) == 1
 
 
 def test_a_code_serves_once_and_for_its_own_address(keap: KeapServer, file: Path) -> None:

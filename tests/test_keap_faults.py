@@ -132,7 +132,7 @@ def test_what_fails_on_their_side_is_in_doubt_only_if_it_writes(keap: KeapServer
     keap.fail_next(status, body=f"<html>{ANNA} s3cret</html>".encode())
     raised = raised_by(looks(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, True)
-    keap.fail_next(status, method="POST")
+    keap.fail_next(status, on="POST")
     raised = raised_by(notes(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, False)
 
@@ -149,14 +149,14 @@ def test_an_answer_that_cannot_be_understood_is_not_shown(keap: KeapServer, body
 @pytest.mark.parametrize("body", [b"", b"<html>s3cret</html>", b"{}"])
 def test_a_note_whose_answer_cannot_be_understood_is_in_doubt(keap: KeapServer, body: bytes) -> None:
     crm = connect(keap)
-    keap.fail_next(201, method="POST", body=body)
+    keap.fail_next(201, on="POST", body=body)
     raised = raised_by(notes(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, False)
 
 
 def test_a_contact_that_vanishes_under_the_note_is_not_found(keap: KeapServer) -> None:
     crm = connect(keap)
-    keap.fail_next(404, method="POST")
+    keap.fail_next(404, on="POST")
     assert type(raised_by(notes(crm))) is NotFound
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,6 +23,7 @@ from orchestrator.bootstrap import Application, use
 from orchestrator.capabilities import Value
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.errors import AccessDenied, NotFound, Rejected
+from orchestrator.gateway.reconciling import reconcile
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.plugins.host import PluginHost
 from orchestrator.plugins.subscriptions import Subscribable, Subscription
@@ -187,6 +189,75 @@ def test_what_cannot_be_kept_is_explained(
     answer = console("connections", "hooks", *arguments)
     assert answer.code == 1
     assert said in answer.err
+
+
+def test_what_was_never_told_is_asked_for_and_taken_in_once(
+    keap: KeapServer, app: Application, gateway: Served, console: Console
+) -> None:
+    use(app)
+    keap.crm.largest_page = 2
+    crm = connect(keap)
+    for event in ("order.add", "contact.edit"):
+        crm.subscribe(address(gateway), event)
+    keap.hooks.waiting.clear()
+    told, missed = (keap.crm.add_order("1", at=now(), order_id=order_id) for order_id in ("2001", "2002"))
+    keap.hooks.waiting = [("order.add", told)]
+    assert keap.hooks.deliver() == [202]
+    keap.crm.edit_contact("3", given_name="Lucia")
+    keap.hooks.waiting.clear()
+    before = len(waiting(app))
+    said = console("connections", "reconcile", "crm", "keap", "--json")
+    assert (said.err, said.json["missed"]) == ("", said.json["changes"] - 1)
+    taken = [(hint["event_key"], hint["object_keys"][0]["id"]) for hint in waiting(app)[before:]]
+    assert taken.count(("order.add", int(missed))) == 1
+    assert ("order.add", int(told)) not in taken
+    assert taken.count(("contact.edit", 3)) == 1
+    assert (
+        console("connections", "reconcile", "crm", "keap").out
+        == f"{said.json['changes']} changes, 0 of them missed and taken in now.\n"
+    )
+
+
+def test_an_older_hint_does_not_cover_a_newer_change(keap: KeapServer, app: Application, gateway: Served) -> None:
+    crm = connect(keap)
+    crm.subscribe(address(gateway), "contact.edit")
+    keap.hooks.waiting = [("contact.edit", "1")]
+    assert keap.hooks.deliver() == [202]
+    since = datetime.now(UTC) - timedelta(hours=1)
+    settled = reconcile(app, crm, "keap", since)
+    assert reconcile(app, crm, "keap", since).missed == 0
+    keap.crm.contacts["1"]["update_time"] = f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%S}.000Z"
+    assert reconcile(app, crm, "keap", since) == (settled.changes, 1)
+
+
+def test_older_changes_are_not_asked_for(keap: KeapServer) -> None:
+    crm = connect(keap)
+    assert crm.changes("order.add", datetime(2026, 9, 21, tzinfo=UTC)) != []
+    assert [change.key for change in crm.changes("order.edit", datetime(2026, 9, 22, tzinfo=UTC))] == [
+        "order.edit/1063"
+    ]
+    assert crm.changes("contact.add", datetime.now(UTC) + timedelta(days=1)) == []
+
+
+@pytest.mark.parametrize(
+    "payload", [None, [], {}, {"event_key": "order.add"}, {"event_key": 1, "object_keys": [{}]}, "x"]
+)
+def test_what_is_no_hint_tells_nothing(keap: KeapServer, payload: object) -> None:
+    assert connect(keap).told(payload) == {}
+
+
+def test_what_cannot_be_reconciled_is_explained(
+    keap: KeapServer, app: Application, gateway: Served, console: Console
+) -> None:
+    use(app)
+    assert 'there is no webhook "keep"; did you mean "keap"' in console("connections", "reconcile", "crm", "keep").err
+    assert "nothing is sent to /hooks/keap" in console("connections", "reconcile", "crm", "keap").err
+    connect(keap).subscribe(address(gateway), "note.add")
+    assert "cannot be asked what note.add tells of" in console("connections", "reconcile", "crm", "keap").err
+
+
+def now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from deep import cases
 from postgres import PostgresServer
-from sample_cluster import Cluster, Gateways, cluster
+from sample_cluster import START_SECONDS, Cluster, Gateways, cluster
 from sample_gateway import PATIENCE_SECONDS, wait_until
 from sqlalchemy import func, select, update
 
@@ -58,11 +58,11 @@ def day(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServe
         gateways.wait()
         numbers = [number for number in range(DELIVERIES) for _ in range(2)]
         sending = [senders.submit(gateways.deliver, n, CUSTOMERS[n % 2]) for n in numbers]
-        wait_until(lambda: _answered(sending) >= len(numbers) // 4)
+        wait_until(lambda: _answered(sending) >= len(numbers) // 4, START_SECONDS)
         gateways.running[0].send_signal(signal.SIGKILL)
         held = made.kill_at_work(workers[0])
         taken = [each.result() for each in sending]
-        wait_until(lambda: _count(made.app, RunState.DONE) == DELIVERIES)
+        wait_until(lambda: _count(made.app, RunState.DONE) == DELIVERIES, START_SECONDS)
         gateways.close()
         yield Day(cluster=made, taken=taken, held=held, runs=made.app.runs.listed(limit=10**6))
 
@@ -120,7 +120,7 @@ def test_prefect_on_postgresql_and_redis_shows_every_run_once(day: Day) -> None:
     """What happened to them goes from the API through Redis to the services, which write it down."""
     day.cluster.prefect.wait()
     shown = min(DELIVERIES, 200)
-    wait_until(lambda: len(_in_prefect(day)) >= shown)
+    wait_until(lambda: len(_in_prefect(day)) >= shown, START_SECONDS)
     names = [flow_run["name"] for flow_run in _in_prefect(day)]
     assert len(set(names)) == len(names) == shown
     assert set(names) <= {run.run_id for run in day.runs}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from threading import Lock
 from time import monotonic
 
@@ -14,7 +14,7 @@ from connectors.keap.settings import KeapSettings
 from orchestrator.capabilities import Contacts, OrderRecords, Purchase, Receipt
 from orchestrator.errors import AccessDenied, ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.plugins.subscriptions import Subscription
+from orchestrator.plugins.subscriptions import Change, Subscription
 
 __all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
 
@@ -98,6 +98,14 @@ class KeapAccount:
     def verify(self, key: str) -> Subscription:
         """Let Keap verify a hook again."""
         return self._api.operation(lambda desk: hooks.verify(desk, key))
+
+    def changes(self, event: str, since: datetime) -> Sequence[Change]:
+        """Ask for new and changed contacts or orders, page by page."""
+        return self._api.operation(lambda desk: list(hooks.changes(desk, event, since)))
+
+    def told(self, payload: object) -> Mapping[str, datetime]:
+        """Read which contacts or orders a hook told of."""
+        return hooks.told(payload)
 
     @property
     def _app(self) -> AppAccess:

@@ -113,7 +113,9 @@ class AppAccess:
             answer = self._endpoint.send("POST", "", body=urlencode(form).encode(), headers=headers, writes=False)
         except (AccessDenied, Rejected) as error:
             what = "this refresh token" if before else "this code"
-            raise AccessDenied(f"{error}: {what} is spent, revoked, or of another app") from error
+            raise AccessDenied(
+                f"{error}: {what} is spent, revoked, or of another app, or client_secret is wrong"
+            ) from error
         return tokens_from(_json(answer), now=now, before=before)
 
 

@@ -46,14 +46,14 @@ class Desk:
         """Which account, for messages."""
         return self.api.system.place
 
-    def get(self, path: str, model: type[M], *, about_one: bool = False, **query: str) -> M:
+    def get(self, path: str, model: type[M], query: Mapping[str, str] | None = None, *, about_one: bool = False) -> M:
         """Read one thing, or one page of a list.
 
         Args:
             path: Behind ``base_url``, such as ``/rest/v2/contacts``.
             model: What the answer is.
-            about_one: Whether the path names one thing by its id.
             query: What stands behind the question mark.
+            about_one: Whether the path names one thing by its id.
         """
         answer = self.api.send(self.talk, "GET", path, about_one=about_one, query=query)
         try:
@@ -61,15 +61,16 @@ class Desk:
         except ValidationError as error:
             raise Rejected(f"{self.place}: the answer is not what Keap's documentation says: check base_url") from error
 
-    def pages(self, path: str, model: type[M], *, about_one: bool = False, **query: str) -> Iterator[M]:
+    def pages(self, path: str, model: type[M], query: Mapping[str, str], *, about_one: bool = False) -> Iterator[M]:
         """Read a list, page by page.
 
         Raises:
             Rejected: It does not end.
         """
         seen: set[str] = set()
+        asked = {**query, "page_size": str(PAGE_SIZE)}
         while len(seen) < MOST_PAGES:
-            page = self.get(path, model, about_one=about_one, page_size=str(PAGE_SIZE), **query)
+            page = self.get(path, model, asked, about_one=about_one)
             yield page
             token = page.next_page_token if isinstance(page, Page) else None
             if not token:
@@ -77,7 +78,7 @@ class Desk:
             if token in seen:
                 break
             seen.add(token)
-            query["page_token"] = token
+            asked["page_token"] = token
         raise Rejected(f"{self.place}: a list does not end after {len(seen)} pages")
 
     def post(self, path: str, body: Mapping[str, object], model: type[M], *, about_one: bool = False) -> M:

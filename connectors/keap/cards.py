@@ -78,8 +78,8 @@ def plain_address(email: str) -> str:
 
 def cards_of(desk: Desk, address: str) -> list[Card]:
     """Return the contacts with this address, the oldest first: Keap keeps duplicates until somebody merges them."""
-    fields = "id,email_addresses,given_name,family_name"
-    pages = desk.pages("/rest/v2/contacts", _Cards, filter=f"email=={address}", fields=fields)
+    wanted = {"filter": f"email=={address}", "fields": "id,email_addresses,given_name,family_name"}
+    pages = desk.pages("/rest/v2/contacts", _Cards, wanted)
     cards = {card.id: card for page in pages for card in page.contacts or () if card.has(address)}
     return sorted(cards.values(), key=lambda card: (len(card.id), card.id))
 
@@ -90,7 +90,7 @@ def tag_card(desk: Desk, address: str, tag: str) -> Receipt:
     if not name or not name.isprintable() or _MEANS_MORE & set(name):
         raise Rejected("a tag's name must be printable, and hold neither * nor ;")
     card = _oldest(desk, address)
-    tag_id = _tag_of(desk, name) or desk.post("/rest/v2/tags", {"name": name}, _Tag).id
+    tag_id = _tag_of(desk, name) or _new_tag(desk, name)
     path = f"/rest/v2/tags/{tag_id}/contacts:applyTags"
     applied = desk.post(path, {"contact_ids": [card.id]}, _Applied, about_one=True)
     if _FAILED in ((applied.results or {}).get(card.id) or "").upper():
@@ -116,7 +116,7 @@ def find_note(desk: Desk, address: str, marker: str) -> Receipt | None:
 def _notes_of(desk: Desk, card: Card) -> Iterator[_Note]:
     path = f"/rest/v2/contacts/{card.id}/notes"
     try:
-        for page in desk.pages(path, _Notes, about_one=True, order_by="create_time desc"):
+        for page in desk.pages(path, _Notes, {"order_by": "create_time desc"}, about_one=True):
             yield from page.notes or ()
     except NotFound as error:
         # Merged into another card just now, and its notes with it.
@@ -130,6 +130,16 @@ def _oldest(desk: Desk, address: str) -> Card:
 
 
 def _tag_of(desk: Desk, name: str) -> str | None:
-    pages = desk.pages("/rest/v2/tags", _Tags, filter=f"name=={name}")
+    pages = desk.pages("/rest/v2/tags", _Tags, {"filter": f"name=={name}"})
     ids = [tag.id for page in pages for tag in page.tags or () if (tag.name or "").casefold() == name.casefold()]
     return min(ids, key=lambda found: (len(found), found), default=None)
+
+
+def _new_tag(desk: Desk, name: str) -> str:
+    try:
+        return desk.post("/rest/v2/tags", {"name": name}, _Tag).id
+    except Rejected:
+        # Names are unique: somebody may have made it just now.
+        if found := _tag_of(desk, name):
+            return found
+        raise

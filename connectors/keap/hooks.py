@@ -6,12 +6,18 @@ hook is Inactive until it is verified again.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import AwareDatetime, BaseModel, Field, RootModel, ValidationError
 
-from connectors.keap.api import Desk
-from orchestrator.plugins.subscriptions import Subscription
+from connectors.keap.api import Desk, Page
+from orchestrator.errors import Rejected
+from orchestrator.plugins.subscriptions import Change, Subscription
 
 _VERIFIED = "verified"
 _PATH = "/rest/v1/hooks"
@@ -27,6 +33,47 @@ class _Hook(BaseModel, hide_input_in_errors=True, coerce_numbers_to_str=True):
         """Say it in the words of the host."""
         works = self.status.casefold() == _VERIFIED
         return Subscription(key=self.key, event=self.event, url=self.url, state=self.status.casefold(), works=works)
+
+
+class _Thing(BaseModel, hide_input_in_errors=True, coerce_numbers_to_str=True):
+    id: str = Field(pattern="^[0-9]{1,19}$")
+    create_time: AwareDatetime | None = None
+    update_time: AwareDatetime | None = None
+    creation_time: AwareDatetime | None = None
+    modification_time: AwareDatetime | None = None
+
+
+class _Things(Page):
+    contacts: list[_Thing] | None = None
+    orders: list[_Thing] | None = None
+
+
+class _Told(BaseModel, hide_input_in_errors=True, coerce_numbers_to_str=True):
+    id: str
+    timestamp: AwareDatetime
+
+
+class _Hint(BaseModel, hide_input_in_errors=True):
+    event_key: str
+    object_keys: list[_Told]
+
+
+class _Poll(NamedTuple):
+    """How Keap is asked for what an event tells of: which list, which filter, and whose time it is."""
+
+    list: str
+    since: str
+    moment: str
+
+
+_POLLS: Mapping[str, _Poll] = MappingProxyType(
+    {
+        "contact.add": _Poll("contacts", "start_update_time", "create_time"),
+        "contact.edit": _Poll("contacts", "start_update_time", "update_time"),
+        "order.add": _Poll("orders", "created_since_time", "creation_time"),
+        "order.edit": _Poll("orders", "modified_since_time", "modification_time"),
+    }
+)
 
 
 class _HookList(RootModel[list[_Hook]]):
@@ -55,3 +102,34 @@ def verify(desk: Desk, key: str) -> Subscription:
     path = f"{_PATH}/{quote(key, safe='')}"
     desk.post(f"{path}/verify", {}, _Nothing, about_one=True)
     return desk.get(path, _Hook, about_one=True).subscription()
+
+
+def changes(desk: Desk, event: str, since: datetime) -> Iterator[Change]:
+    """Ask what an event should have told of since then."""
+    poll = _POLLS.get(event)
+    if poll is None:
+        raise Rejected(f"{desk.place}: cannot be asked what {event} tells of; it can for {', '.join(_POLLS)}")
+    wanted = {"filter": f"{poll.since}=={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z"}
+    if poll.list == "contacts":
+        wanted["fields"] = "id,create_time,update_time"
+    for page in desk.pages(f"/rest/v2/{poll.list}", _Things, wanted):
+        for thing in getattr(page, poll.list) or ():
+            at = getattr(thing, poll.moment)
+            if at is not None and at >= since:
+                yield _change(event, thing.id, at)
+
+
+def _change(event: str, thing: str, at: datetime) -> Change:
+    """Write a change down as Keap tells of it."""
+    key = {"id": int(thing), "apiUrl": "", "timestamp": at.isoformat()}
+    hint = {"event_key": event, "object_type": event.partition(".")[0], "object_keys": [key]}
+    return Change(key=f"{event}/{thing}", at=at, payload=json.dumps(hint).encode())
+
+
+def told(payload: object) -> dict[str, datetime]:
+    """Read which changes a hook told of; nothing of what is no hook of Keap's."""
+    try:
+        hint = _Hint.model_validate(payload)
+    except ValidationError:
+        return {}
+    return {f"{hint.event_key}/{each.id}": each.timestamp for each in hint.object_keys}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import BaseModel, Field
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 from connectors.keap.api import Desk, Page
 from connectors.keap.cards import Card, cards_of
 from orchestrator.capabilities import Asset, Purchase
+from orchestrator.errors import NotFound
 
 _NOT_REFUNDED = frozenset({"", "NONE"})
 
@@ -97,11 +99,15 @@ def _purchases(desk: Desk, card: Card, address: str, assets: Mapping[str, str]) 
 
 
 def _orders_of(desk: Desk, card: Card) -> Iterator[_Order]:
-    pages = desk.pages("/rest/v2/orders", _Orders, filter=f"contact_id=={card.id}", order_by="order_time desc")
+    wanted = {"filter": f"contact_id=={card.id}", "order_by": "order_time desc"}
+    pages = desk.pages("/rest/v2/orders", _Orders, wanted)
     for order in (order for page in pages for order in page.orders or ()):
-        # A list may leave the items out; the order itself has them.
-        whole = order.order_items is not None
-        yield order if whole else desk.get(f"/rest/v2/orders/{order.id}", _Order, about_one=True)
+        if order.order_items is not None:
+            yield order
+            continue
+        # A list may leave the items out; the order itself has them, unless somebody deletes it just now.
+        with suppress(NotFound):
+            yield desk.get(f"/rest/v2/orders/{order.id}", _Order, about_one=True)
 
 
 def _downloads(order: _Order, assets: Mapping[str, str]) -> Iterator[tuple[str, Asset]]:

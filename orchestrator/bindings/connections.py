@@ -11,15 +11,18 @@ from orchestrator.bindings.compatibility import Compatibility
 from orchestrator.bindings.sections import Configured, configured
 from orchestrator.capabilities import HOST_CAPABILITIES, operations_of
 from orchestrator.errors import ConfigurationError, OrchestratorError, PluginError
+from orchestrator.logs import hide
 from orchestrator.plugins.connector import Connector, Settlement
 from orchestrator.plugins.contract import OfferedProcess, connection_problems
 from orchestrator.plugins.host import PluginHost
-from orchestrator.settings import DESK, LimitSettings, Problem, Settings, configuration_error
+from orchestrator.settings import DESK, LimitSettings, Problem, Settings, configuration_error, secrets_in
 from orchestrator.spelling import suggestion
 
 
 def connect(settings: Settings, host: PluginHost) -> Connections:
     """Read each connection's section through its connector's settings model; nothing is built or reached yet.
+
+    The log of this program never shows the secrets found.
 
     Raises:
         ConfigurationError: A section is written wrongly; each problem is a line of the message.
@@ -27,7 +30,9 @@ def connect(settings: Settings, host: PluginHost) -> Connections:
     found = {name: configured(name, settings, host) for name in settings.connections}
     if problems := [problem for each in found.values() if isinstance(each, list) for problem in each]:
         raise configuration_error(problems)
-    return Connections(settings, host, {name: each for name, each in found.items() if isinstance(each, Configured)})
+    sections = {name: each for name, each in found.items() if isinstance(each, Configured)}
+    hide(secret for each in sections.values() for secret in secrets_in(each.settings))
+    return Connections(settings, host, sections)
 
 
 class Connections:

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
+from orchestrator.logs import guard
 
 app = App(
     name="orchestrator",
@@ -22,13 +23,15 @@ app = App(
 # Commands are imported when they are called: asking for help costs nothing of what they need.
 for _name, _function, _help in (
     ("demo", "demo:demo", "Run the main job on this machine, with all systems here."),
+    ("up", "service:up", "Run everything from one configuration, until stopped."),
+    ("ready", "service:ready", "Does the service on this machine do its work?"),
     ("check", "overview:check", "Does everything fit together, and does every connection work?"),
     ("plugins", "overview:plugins", "List the plug-ins, and what is wrong with broken ones."),
     ("processes", "overview:processes", "List the processes, or show the form of one."),
     ("connections", "connections:connections", "List the connections; grant one access to its system."),
     ("run", "running:run", "Execute a process now."),
-    ("worker", "running:worker", "Take mail in and execute runs, until stopped."),
-    ("gateway", "gateway:gateway", "Take webhooks in, until stopped."),
+    ("worker", "service:worker", "Take mail in and execute runs, until stopped."),
+    ("gateway", "service:gateway", "Take webhooks in, until stopped."),
     ("runs", "desk:runs", "List runs; resume a stopped one."),
     ("decisions", "desk:decisions", "Questions that runs ask, and their answers."),
     ("inbox", "inbox:inbox", "Mail and webhook deliveries that were taken in."),
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the program's name; without them, what this process was called with.
     """
+    if arguments is None:
+        guard()
     try:
         sys.exit(app.meta(arguments))
     except OrchestratorError as exc:

@@ -19,6 +19,7 @@ from orchestrator.plugins.authorization import Authorizable
 
 connections = App(name="connections", help="List the connections; grant one access to its system; keep its hooks.")
 connections.command("orchestrator.cli.subscriptions:hooks", name="hooks", help="What a system sends to webhooks.")
+connections.command("orchestrator.cli.subscriptions:reconcile", name="reconcile", help="What it has failed to send.")
 
 
 @connections.default

@@ -55,13 +55,14 @@ def demo(
         if json:
             print_json(fields(seen))
         if not once:
-            _stay(seen.prefect_ui)
+            _stay(seen.prefect_ui, sandbox.gateway_url)
     return 0
 
 
-def _stay(prefect_ui: str) -> None:
+def _stay(prefect_ui: str, gateway: str) -> None:
     _progress(
         f"Prefect UI: {prefect_ui}/deployments - start lost-download from its form.\n"
+        f"Gateway: {gateway}/ready and {gateway}/metrics\n"
         f"In another terminal: orchestrator --config {CONFIG} runs, inbox, decisions, audit tail, audit verify\n"
         "Ctrl-C ends the demo."
     )

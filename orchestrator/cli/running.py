@@ -1,8 +1,7 @@
-"""``orchestrator run`` and ``orchestrator worker``."""
+"""``orchestrator run``."""
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -38,26 +37,6 @@ def run(
         return 1
     _tell({"run": run_id, "state": "done", "result": result}, as_json=json)
     return 0
-
-
-def worker() -> None:
-    """Take mail in and execute runs, until stopped (Ctrl-C, SIGTERM)."""
-    app = application()
-    point_prefect_at(app.settings.prefect.api_url)
-    from orchestrator.worker.work import work
-
-    log_to_stderr()
-    work(app)
-
-
-def log_to_stderr() -> None:
-    """Log what our own code says; Prefect's own handlers are in place by now."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(name)s - %(message)s"))
-    ours = logging.getLogger("orchestrator")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
 
 
 def _execute(app: Application, process: str, run_id: str) -> Any:

@@ -1,14 +1,15 @@
-"""``orchestrator connections hooks``: what a system tells us of, where to, and whether it still does."""
+"""``orchestrator connections hooks`` and ``reconcile``: what a system tells us of, and what it has failed to tell."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from cyclopts import Parameter
 
-from orchestrator.bootstrap import application
-from orchestrator.cli.output import Json, show
+from orchestrator.bootstrap import Application, application
+from orchestrator.cli.output import Json, print_json, say, show
 from orchestrator.errors import ConfigurationError
 from orchestrator.plugins.subscriptions import Subscribable, Subscription
 
@@ -31,9 +32,7 @@ def hooks(
         verify: Ask the system to verify again what does not work.
         json: Print JSON.
     """
-    connection = application().connections.get(name)
-    if not isinstance(connection, Subscribable):
-        raise ConfigurationError(f'connection "{name}" has no hooks to keep: its system cannot be asked for them')
+    connection = _subscribable(application(), name)
     if subscribe:
         url, *events = subscribe
         if not events or not url.startswith(("https://", "http://")):
@@ -48,6 +47,34 @@ def hooks(
     columns = ("key", "event", "address", "state", "works")
     show([_row(hook) for hook in found], columns, as_json=json, empty="No hooks.")
     return 0 if all(hook.works for hook in found) else 1
+
+
+def reconcile(name: str, webhook: str, *, hours: float = 24, json: Json = False) -> None:
+    """Ask a connection's system what it should have told a webhook, and take in what it has not.
+
+    What was missed is stored as if it had been sent; its runs are executed by the worker.
+
+    Args:
+        name: The connection.
+        webhook: The webhook, by its name in the configuration.
+        hours: How far back.
+        json: Print JSON.
+    """
+    from orchestrator.gateway.reconciling import reconcile
+
+    app = application()
+    found = reconcile(app, _subscribable(app, name), webhook, app.record.clock() - timedelta(hours=hours))
+    if json:
+        print_json(found._asdict())
+    else:
+        say(f"{found.changes} changes, {found.missed} of them missed and taken in now.")
+
+
+def _subscribable(app: Application, name: str) -> Subscribable:
+    connection = app.connections.get(name)
+    if not isinstance(connection, Subscribable):
+        raise ConfigurationError(f'connection "{name}" has no hooks to keep: its system cannot be asked for them')
+    return connection
 
 
 def _row(hook: Subscription) -> dict[str, Any]:

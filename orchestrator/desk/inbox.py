@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +16,7 @@ from orchestrator.errors import NotFound, NotRecorded
 from orchestrator.intake.reading import read_mail
 from orchestrator.ledger.effects import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.record.clock import moment
+from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft
@@ -140,6 +142,13 @@ class InboxDesk:
             chosen = chosen.where(inbox.c.state == state)
         with self._record.store.read() as tx:
             return [_delivery(row) for row in tx.execute(chosen)]
+
+    def bodies(self, source: str, since: datetime) -> Iterator[bytes]:
+        """Return what came in from a source since then, byte for byte."""
+        chosen = select(inbox.c.delivery).where(inbox.c.source == source, inbox.c.received_at >= stamp(since))
+        with self._record.store.read() as tx:
+            deliveries = list(tx.scalars(chosen))
+        return (self.raw(delivery)[0] for delivery in deliveries)
 
     def close(self, delivery: str, actor: Actor) -> None:
         """File a mail that a person has dealt with.

@@ -1,4 +1,4 @@
-"""The gateway as a web application: ``POST /hooks/<name>``, ``GET /live``, ``/ready`` and ``/openapi.json``."""
+"""The gateway as a web application: ``POST /hooks/<name>``, and ``/live``, ``/ready``, ``/metrics`` for who watches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,15 +18,15 @@ from orchestrator.gateway.accepting import Acceptance
 from orchestrator.gateway.hooks import Hooks, hook_of
 from orchestrator.gateway.ingress import Ingress
 from orchestrator.gateway.openapi import document
+from orchestrator.gateway.readiness import Readiness
 from orchestrator.gateway.refusals import Refusals
 from orchestrator.gateway.slots import Slots
 from orchestrator.gateway.writer import Writer
-from orchestrator.record.record import Record
+from orchestrator.metrics.exposition import CONTENT_TYPE, Exposition
 from orchestrator.settings import configuration_error
 
 REFUSALS_EVERY_SECONDS = 60.0
 """Refused calls are put on the record at most so often, and when the gateway stops."""
-READY_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +44,6 @@ class Gateway:
     def __init__(self, app: Application) -> None:
         if problems := app.connections.webhook_problems(app.plugins.processes()):
             raise configuration_error(problems)
-        self._record: Record = app.record
         self._writer = Writer(Acceptance(app.record, app.runs).accept)
         self._refusals = Refusals(app.record, f"gateway:{secrets.token_hex(8)}")
         hooks = app.settings.webhooks.items()
@@ -56,7 +54,10 @@ class Gateway:
             refusals=self._refusals,
             slots=Slots(app.settings.gateway.in_flight),
             settings=app.settings.gateway,
+            measures=app.measures,
         )
+        self._readiness = Readiness(app.record, self._writer, app.settings.prefect.api_url)
+        self._exposition = Exposition(app.measures, app.record)
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -69,28 +70,29 @@ class Gateway:
             counting.cancel()
             await asyncio.to_thread(self._writer.stop)
             await asyncio.to_thread(self._write_down_refusals)
+            await self._readiness.end()
 
     async def live(self, _request: Request) -> Response:
         """Say that this process runs."""
         return JSONResponse({"live": True})
 
     async def ready(self, _request: Request) -> Response:
-        """Say whether calls can be accepted."""
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self._read_store), READY_SECONDS)
-            ready = self._writer.is_alive
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the store cannot be read
-            logger.warning("Not ready: the store cannot be read (%s)", type(exc).__name__)
-            ready = False
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+        """Say whether the service does its work, as a whole and part by part; Prefect is not needed for it."""
+        found = await self._readiness.look()
+        return _state({"ready": found.ready, **vars(found)}, ready=found.ready)
+
+    async def ready_for_hooks(self, _request: Request) -> Response:
+        """Say whether calls can be accepted, for whoever chooses among gateways; no worker is needed for it."""
+        found = await self._readiness.look()
+        return _state({"ready": found.hooks}, ready=found.hooks)
+
+    async def metrics(self, _request: Request) -> Response:
+        """Return all metrics."""
+        return Response(await asyncio.to_thread(self._exposition.text), media_type=CONTENT_TYPE)
 
     async def describe(self, _request: Request) -> Response:
         """Describe this interface."""
         return JSONResponse(document())
-
-    def _read_store(self) -> None:
-        with self._record.store.read() as tx:
-            tx.execute(text("SELECT 1"))
 
     async def _count(self) -> None:
         while True:
@@ -102,6 +104,10 @@ class Gateway:
             self._refusals.write_down()
         except Exception as exc:  # noqa: BLE001 - they are kept for the next time
             logger.warning("Refused calls could not be put on the record: %s", type(exc).__name__)
+
+
+def _state(body: dict[str, bool], *, ready: bool) -> Response:
+    return JSONResponse(body, status_code=200 if ready else 503)
 
 
 def create_app(app: Application) -> Starlette:
@@ -119,6 +125,8 @@ def create_app(app: Application) -> Starlette:
         Route("/hooks/{path:path}", gateway.ingress.receive, methods=["POST"]),
         Route("/live", gateway.live),
         Route("/ready", gateway.ready),
+        Route("/ready/hooks", gateway.ready_for_hooks),
+        Route("/metrics", gateway.metrics),
         Route("/openapi.json", gateway.describe),
     ]
     web = Starlette(routes=routes, lifespan=gateway.lifespan)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 from typing import Any, cast
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +24,7 @@ from orchestrator.gateway.refusals import Reason, Refusals
 from orchestrator.gateway.slots import AllTaken, Slots
 from orchestrator.gateway.verification import Call, Verdict, verify
 from orchestrator.gateway.writer import Writer
+from orchestrator.metrics.measures import Measures
 from orchestrator.record.record import Record
 from orchestrator.settings import GatewaySettings, WebhookSettings
 
@@ -64,6 +66,7 @@ class Ingress:
         refusals: Counts what is not.
         slots: Bounds how many calls are dealt with at once.
         settings: Of the gateway.
+        measures: Measures what is accepted and what is refused.
     """
 
     hooks: Hooks
@@ -72,12 +75,15 @@ class Ingress:
     refusals: Refusals
     slots: Slots
     settings: GatewaySettings
+    measures: Measures
 
     async def receive(self, request: Request) -> Response:
         """Deal with one call; whatever it holds, it is answered."""
+        began = perf_counter()
         hook = self.hooks.find(request.path_params["path"])
+        name = hook.name if hook else UNKNOWN
         try:
-            return await self._receive(request, hook)
+            accepted = await self._receive(request, hook)
         except Refused as refused:
             answer = refused
         except ClientDisconnect:
@@ -85,7 +91,11 @@ class Ingress:
         except Exception as exc:  # noqa: BLE001 - a stranger's bytes never bring the gateway down
             logger.error("A call could not be accepted: %s", type(exc).__name__)  # noqa: TRY400 - may hold the payload
             answer = Refused(503, Reason.FAILED)
-        self.refusals.add(hook.name if hook else UNKNOWN, answer.reason)
+        else:
+            self.measures.accepted(name, perf_counter() - began)
+            return accepted
+        self.refusals.add(name, answer.reason)
+        self.measures.refused(name, answer.reason)
         return _refusal(answer)
 
     async def _receive(self, request: Request, hook: Hook | None) -> Response:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from orchestrator.gateway.refusals import Reason
+from orchestrator.metrics.exposition import CONTENT_TYPE
 
 _WHY = {
     "401": "The signature, its time or the address is wrong; an unknown address is answered in the same way.",
@@ -17,6 +18,8 @@ _WHY = {
     "503": "Too many calls at once, or the store fails.",
 }
 _RETRIED = ("429", "503")
+_EITHER = ("200", "503")
+_PARTS = ("ready", "hooks", "worker", "prefect")
 
 
 def document() -> dict[str, Any]:
@@ -30,8 +33,10 @@ def document() -> dict[str, Any]:
         },
         "paths": {
             "/hooks/{path}": {"post": _hook()},
-            "/live": {"get": _state("live", "Say that this process runs.", ["200"])},
-            "/ready": {"get": _state("ready", "Say whether calls can be accepted.", ["200", "503"])},
+            "/live": {"get": _state("live", "Say that this process runs.", ["200"], ["live"])},
+            "/ready": {"get": _state("ready", "Say whether the service does its work.", _EITHER, _PARTS)},
+            "/ready/hooks": {"get": _state("readyForHooks", "Say whether calls can be accepted.", _EITHER, ["ready"])},
+            "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _this()},
         },
     }
@@ -69,9 +74,18 @@ def _refusal(status: str, why: str) -> dict[str, Any]:
     return described
 
 
-def _state(name: str, summary: str, statuses: Sequence[str]) -> dict[str, Any]:
-    answer = _json("It is, or not.", _exactly({name: {"type": "boolean"}}))
+def _state(name: str, summary: str, statuses: Sequence[str], told: Sequence[str]) -> dict[str, Any]:
+    answer = _json("It is, or not.", _exactly({part: {"type": "boolean"} for part in told}))
     return {"operationId": name, "summary": summary, "responses": dict.fromkeys(statuses, answer)}
+
+
+def _metrics() -> dict[str, Any]:
+    exposed = {"description": "The metrics.", "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}
+    return {
+        "operationId": "metrics",
+        "summary": "Tell Prometheus what waits, how long things take and what went wrong.",
+        "responses": {"200": exposed},
+    }
 
 
 def _this() -> dict[str, Any]:

@@ -28,12 +28,14 @@ from orchestrator.kernel import cases
 from orchestrator.kernel.admission import Held
 from orchestrator.kernel.cancelling import end_cancelled
 from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.meter import Meter, Unmeasured
 from orchestrator.kernel.operations import unsealer
 from orchestrator.kernel.past import RecordedRun, read_past
 from orchestrator.kernel.runs import Mirror, Run, Runs, RunState
 from orchestrator.kernel.session import Session
 from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
 from orchestrator.ledger.effects import Ledger
+from orchestrator.logs import about
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.store import UNWRITABLE
@@ -59,6 +61,7 @@ class Kernel:
         owner: A name for this worker that no other one has.
         ledger: Makes the ledger of a session.
         stopping: Tells whether this worker stops: then runs are let go before their next step.
+        meter: Measures steps.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Kernel:
         owner: str,
         ledger: LedgerFactory = Ledger,
         stopping: Callable[[], bool] = lambda: False,
+        meter: Meter | None = None,
     ) -> None:
         self._record = record
         self._runs = runs
@@ -77,6 +81,7 @@ class Kernel:
         self._owner = owner
         self._ledger = ledger
         self._stopping = stopping
+        self._meter = meter or Unmeasured()
 
     def execute(self, definition: ProcessDefinition, run_id: str, window: StepWindow | None = None) -> Any:
         """Execute a run to its end, or as far as it gets; steps already done are answered from the record.
@@ -112,7 +117,8 @@ class Kernel:
         window = window or Plain()
         session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
         try:
-            return self._run_body(definition, session, window)
+            with about(run=run.run_id, case=run.case_id, process=run.process):
+                return self._run_body(definition, session, window)
         except (LeaseLost, *UNWRITABLE):
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
             raise
@@ -134,7 +140,7 @@ class Kernel:
     def _run_body(self, definition: ProcessDefinition, session: Session, window: StepWindow) -> Any:
         past = session.past()
         told = read_past(past.events)
-        steps = Steps(session, self._ledger(session), told, past.private, window)
+        steps = Steps(session, self._ledger(session), told, past.private, window, self._meter)
         needs = {
             name: RecordedCapability(capability, self._bound(definition, capability), steps)
             for name, capability in definition.needs.items()
@@ -223,6 +229,7 @@ class Kernel:
                 wake_on_commit(tx)  # others look when it comes due
 
         session.commit(session.draft(kind, data, sealer=sealer), change=change)
+        self._meter.execution(session.run.process, state)
 
     def _result_of(self, definition: ProcessDefinition, run_id: str) -> Any:
         with self._record.store.read() as tx:

@@ -23,11 +23,13 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.kernel.admission import Admission, Request
+from orchestrator.kernel.meter import Measured, Meter, attempt_measured, step_measured
 from orchestrator.kernel.operations import OperationForm, forms_of
 from orchestrator.kernel.past import RecordedRun, RecordedStep
 from orchestrator.kernel.session import Session
 from orchestrator.ledger.effect import Effect, effect_id
 from orchestrator.ledger.effects import Ledger, error_name, wait_after
+from orchestrator.logs import about
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.trail import Sealer
 
@@ -72,16 +74,24 @@ class Steps:
         past: What the run has done already.
         private: The private values of that past.
         window: Where steps are shown.
+        meter: Measures them.
     """
 
     def __init__(
-        self, session: Session, ledger: Ledger, past: RecordedRun, private: Mapping[str, Any], window: StepWindow
+        self,
+        session: Session,
+        ledger: Ledger,
+        past: RecordedRun,
+        private: Mapping[str, Any],
+        window: StepWindow,
+        meter: Meter,
     ) -> None:
         self._session = session
         self._ledger = ledger
         self._past = past
         self._private = private
         self._window = window
+        self._meter = meter
         self._count = 0
         self._stopped: Exception | None = None
 
@@ -126,13 +136,23 @@ class Steps:
             self._refuse_divergence(step, recorded)
             if recorded.settled:
                 return self._replay(step, recorded)
-        settlement = step.settlement()
-        if settlement is None or settlement.doubt is DoubtClass.PURE:
-            answer = self._read(step)
-        else:
-            answer = self._perform(step, settlement)
+        with step_measured(self._meter, self._measured(step)):
+            answer = self._do(step)
         self._session.progressed = True
         return answer
+
+    def _do(self, step: _Step) -> Any:
+        settlement = step.settlement()
+        if settlement is None or settlement.doubt is DoubtClass.PURE:
+            return self._read(step)
+        return self._perform(step, settlement)
+
+    def _invoke(self, step: _Step, key: str) -> Any:
+        with about(connection=step.bound.connection), attempt_measured(self._meter, self._measured(step)):
+            return step.invoke(key)
+
+    def _measured(self, step: _Step) -> Measured:
+        return Measured(process=self._session.run.process, connection=step.bound.connection, operation=step.form.name)
 
     def _replay(self, step: _Step, recorded: RecordedStep) -> Any:
         if recorded.error is not None:
@@ -159,7 +179,7 @@ class Steps:
         request = step.form.write_arguments(step.arguments, sealer)
         key = effect_id(self._session.run.run_id, step.number, step.form.name)
         try:
-            answer = step.invoke(key)
+            answer = self._invoke(step, key)
         except Unavailable as exc:
             later = self._session.now() + wait_after(exc, self._session.run.postponed + 1)
             raise RunPostponed(str(exc), due_at=later) from exc
@@ -186,7 +206,7 @@ class Steps:
                 settlement=settlement,
                 request=step.form.write_arguments(step.arguments, sealer),
                 sealer=sealer,
-                invoke=lambda: step.invoke(key),
+                invoke=lambda: self._invoke(step, key),
                 probe=lambda: step.probe(settlement, key),
                 write_answer=step.form.write_answer,
                 admit=self._admission(step, key),

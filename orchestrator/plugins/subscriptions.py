@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 
@@ -26,6 +27,21 @@ class Subscription:
     works: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One thing that a system should have told of.
+
+    Args:
+        key: The event and the thing, as ``told`` names them.
+        at: When it happened, by the system's clock.
+        payload: What the system would have sent.
+    """
+
+    key: str
+    at: datetime
+    payload: bytes = field(repr=False)
+
+
 @runtime_checkable
 class Subscribable(Protocol):
     """What a connection has besides, if ``orchestrator connections hooks`` can keep its subscriptions.
@@ -43,4 +59,16 @@ class Subscribable(Protocol):
 
     def verify(self, key: str) -> Subscription:
         """Let the system prove an address again, so that it goes on sending."""
+        ...
+
+    def changes(self, event: str, since: datetime) -> Sequence[Change]:
+        """Ask the system what an event should have told of since then.
+
+        Raises:
+            Rejected: The system cannot be asked for that.
+        """
+        ...
+
+    def told(self, payload: object) -> Mapping[str, datetime]:
+        """Read from what the system sent (as JSON) which changes it told of, and when they happened."""
         ...

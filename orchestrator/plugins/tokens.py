@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from orchestrator.errors import AccessDenied, Unavailable
+from orchestrator.logs import hide
 
 AUTHORIZE = "run: orchestrator connections authorize NAME"
 """What a person does when there is no token, or none that the system still takes."""
@@ -101,13 +102,15 @@ class TokenStore:
         try:
             with self.path.open("rb") as file:
                 _refuse_if_others_may_read(file, self.path)
-                return Tokens.model_validate_json(file.read())
+                tokens = Tokens.model_validate_json(file.read())
         except FileNotFoundError as error:
             raise AccessDenied(f"{self.path} is missing, nobody has authorised this connection: {AUTHORIZE}") from error
         except OSError as error:
             raise AccessDenied(f"{self.path} cannot be read ({error.strerror}): make our user its owner") from error
         except ValidationError as error:
             raise AccessDenied(f"{self.path} holds no tokens that can be understood: {AUTHORIZE}") from error
+        hide((tokens.access_token, tokens.refresh_token))
+        return tokens
 
     def keep(self, tokens: Tokens) -> None:
         """Keep what an authorisation gave, in place of whatever was there."""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 
 import httpx
@@ -36,6 +37,24 @@ SERVER: Mapping[str, str] = MappingProxyType(
 def prefect_environment(api_url: str) -> dict[str, str]:
     """Return the environment of a process that talks to this Prefect server."""
     return {**QUIET, "PREFECT_API_URL": api_url}
+
+
+def server_environment(api_url: str, home: Path) -> dict[str, str]:
+    """Return the environment of a Prefect server of ours.
+
+    Its database is SQLite with a write-ahead log, unless ``PREFECT_SERVER_DATABASE_CONNECTION_URL`` is set; nothing is
+    sent anywhere.
+
+    Args:
+        api_url: Where its API is found.
+        home: Where its database lies.
+    """
+    return {
+        **prefect_environment(api_url),
+        **SERVER,
+        "PREFECT_HOME": str(home),
+        "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default it writes where it is installed
+    }
 
 
 def point_prefect_at(api_url: str) -> None:

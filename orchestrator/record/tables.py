@@ -219,6 +219,15 @@ connection_state = Table(
 )
 """Connections that do not work, and those that did not and work again."""
 
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("process", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+)
+"""Signs of life of our processes; each has one row."""
+
 question = Table(
     "question",
     metadata,

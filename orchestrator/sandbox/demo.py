@@ -85,10 +85,9 @@ class Demo:
         return self.seen
 
     def _start_in_background(self) -> None:
-        """Start Prefect and our worker; the customer does not wait for either to be complete."""
-        self._say("… Prefect server and worker start in the background")
-        self._sandbox.start_prefect()
-        self._sandbox.start_worker()
+        """Start all that is ours, and Prefect; the customer does not wait for it to be complete."""
+        self._say("… Gateway, worker and Prefect server start in the background")
+        self._sandbox.start_service()
         self._prefect_is_there = ThreadPoolExecutor(1).submit(self._await_prefect, time.monotonic())
 
     def _await_prefect(self, began: float) -> None:

@@ -28,7 +28,7 @@ from typing import Any, Self
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
-from orchestrator.prefect_lane.environment import SERVER, prefect_environment
+from orchestrator.prefect_lane.environment import server_environment
 from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
 from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
@@ -39,8 +39,9 @@ from orchestrator.settings import load_settings
 SUPPORT = "support@shop.example"
 OWNER = "owner@shop.example"
 STRANGER = "stranger@example.com"
-PASSWORD = "sandbox"
+PASSWORD = "sandbox-password"
 PREFECT_PORT = 4200
+GATEWAY_PORT = 8080
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
@@ -76,7 +77,9 @@ class Sandbox:
         self.files = ObjectStore()
         self.crm = KeapServer()
         self.prefect_url = ""
+        self.gateway_url = ""
         self._prefect_port = free_port(prefect_port)
+        self._gateway_port = free_port(GATEWAY_PORT if prefect_port else 0)
         self._started_at = datetime.now(UTC)
         self._environment = dict(os.environ)
 
@@ -111,6 +114,11 @@ class Sandbox:
             **self._start_gmail(),
         }
 
+    def start_service(self) -> subprocess.Popen[bytes]:
+        """Start everything of ours, and Prefect, by ``orchestrator up``, without waiting for it."""
+        self._tell_addresses()
+        return self._start("up", ["-m", "orchestrator", "up"])
+
     @property
     def _is_with_gmail(self) -> bool:
         """Whether the support address lies with Gmail, and not with the mail provider."""
@@ -131,15 +139,19 @@ class Sandbox:
 
     def start_prefect(self) -> subprocess.Popen[bytes]:
         """Start the Prefect server and its UI, without waiting for it; again after a stop, at the same address."""
-        self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
-        self._environment |= {
-            **prefect_environment(f"{self.prefect_url}/api"),
-            **SERVER,
-            "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
-            "PREFECT_HOME": str(self.data.absolute() / "prefect"),
-        }
+        self._tell_addresses()
+        self._environment |= server_environment(f"{self.prefect_url}/api", self.data.absolute() / "prefect")
         command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._prefect_port)]
         return self._start("prefect", command)
+
+    def _tell_addresses(self) -> None:
+        self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
+        self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
+        self._environment |= {
+            "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
+            "ORCHESTRATOR_GATEWAY__PORT": str(self._gateway_port),
+            "ORCHESTRATOR_SERVICE__DATA": str(self.data),
+        }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start our worker, without waiting for it."""
@@ -229,7 +241,7 @@ class Sandbox:
 
     def _wait(self, name: str, answers: Callable[[], Any]) -> None:
         if not wait_until(answers, START_SECONDS):
-            raise SandboxError(f"{name} is not there after {START_SECONDS:.0f} s; see {self.data / f'{name}.log'}")
+            raise SandboxError(f"{name} is not there after {START_SECONDS:.0f} s; see the logs in {self.data}")
 
 
 def customers() -> list[str]:

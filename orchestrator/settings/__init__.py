@@ -13,12 +13,14 @@ from orchestrator.settings.model import (
     ProcessSettings,
     RetentionSettings,
     ScheduleSettings,
+    ServiceSettings,
     Settings,
     StoreSettings,
     WorkerSettings,
 )
 from orchestrator.settings.places import variable
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
+from orchestrator.settings.section import secrets_in
 from orchestrator.settings.webhooks import Constant, GatewaySettings, WebhookSettings
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "ProcessSettings",
     "RetentionSettings",
     "ScheduleSettings",
+    "ServiceSettings",
     "Settings",
     "StoreSettings",
     "WebhookSettings",
@@ -41,5 +44,6 @@ __all__ = [
     "configuration_error",
     "load_settings",
     "problems_in",
+    "secrets_in",
     "variable",
 ]

@@ -47,6 +47,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     if problems:
         raise configuration_error(problems)
     settings._origins = origins  # noqa: SLF001 (known only here, and no field of the file)
+    settings._secrets = tuple(secrets.values.values())  # noqa: SLF001
     return settings
 
 

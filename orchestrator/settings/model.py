@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.capabilities import EmailAddress
 from orchestrator.schedule import Schedule
 from orchestrator.settings.places import Origins, written
-from orchestrator.settings.section import Section, from_json, http_url
+from orchestrator.settings.section import Section, from_json, http_url, secrets_in
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
 
 DESK = "desk"
 """The connection that the host is itself: it answers ``people``, ``inbox`` and ``cases``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+_HTTP_PORT = 80
 _STORES = ("sqlite://", "postgresql")
 
 
@@ -67,6 +71,38 @@ class PrefectSettings(Section):
 
     api_url: Annotated[str, AfterValidator(http_url)] = "http://127.0.0.1:4200/api"
     work_pool: Annotated[str, Field(min_length=1)] = "orchestrator"
+    serve: bool | None = None
+    """Whether ``orchestrator up`` runs the server itself; without a word, it does if ``api_url`` is on this machine."""
+    host: Annotated[str, Field(min_length=1)] | None = None
+    """Where that server listens; without a word, at the host of ``api_url``."""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether ``orchestrator up`` runs the server itself."""
+        return self.serve if self.serve is not None else self._url.hostname in _THIS_MACHINE
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port where that server listens."""
+        return self.host or str(self._url.hostname), self._url.port or _HTTP_PORT
+
+    @property
+    def ui_url(self) -> str:
+        """Where people find it."""
+        return self.api_url.removesuffix("/api")
+
+    @property
+    def _url(self) -> SplitResult:
+        return urlsplit(self.api_url)
+
+    @model_validator(mode="after")
+    def _can_be_served(self) -> PrefectSettings:
+        if self.is_served and (self._url.scheme, self._url.path.rstrip("/")) != ("http", "/api"):
+            raise ValueError(
+                "cannot be served by `orchestrator up`; write api_url as http://HOST:PORT/api, or serve = false if "
+                "the server is somebody else's"
+            )
+        return self
 
 
 class WorkerSettings(Section):
@@ -146,6 +182,15 @@ class PluginSettings(Section):
     disabled: Annotated[tuple[str, ...], BeforeValidator(from_json)] = ()
 
 
+class ServiceSettings(Section):
+    """What ``orchestrator up`` runs, and how."""
+
+    data: Path = Path("data")
+    """Where its lock, its metrics and the database of its Prefect server lie; one ``up`` at a time has it."""
+    stop_seconds: Annotated[float, Field(ge=5, allow_inf_nan=False)] = 45
+    """At a stop, what is under way gets so long to come to an end; then it is handed over to the next start."""
+
+
 class Settings(BaseSettings):
     """The whole configuration.
 
@@ -167,9 +212,11 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     alarms: AlarmSettings | None = None
+    service: ServiceSettings = ServiceSettings()
     plugins: PluginSettings = PluginSettings()
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _secrets: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def settings_customise_sources(
@@ -199,3 +246,8 @@ class Settings(BaseSettings):
     def where(self, *path: str | int) -> str:
         """Say where a setting stands or should stand: ``config/sandbox.toml: [connections.shop] url``."""
         return f"{self._origins.of(path)}: {written(path)}"
+
+    def secrets(self) -> Iterator[str]:
+        """Return every value that must not be seen: what secret files hold, secret settings, and URLs' passwords."""
+        yield from self._secrets
+        yield from secrets_in(self)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import LeaseLost, OrchestratorError, RunPostponed
+from orchestrator.logs import about
 
 IN_FLIGHT = 4
 """At most so many due runs are executed at once."""
@@ -58,6 +59,10 @@ class Sweep:
                 self._under_way[run_id] = self._pool.submit(self._execute, run_id)
 
     def _execute(self, run_id: str) -> None:
+        with about(run=run_id):
+            self._executed(run_id)
+
+    def _executed(self, run_id: str) -> None:
         try:
             self._app.kernel.execute(self._app.definition(self._process_of(run_id)), run_id)
         except RunPostponed as exc:

@@ -28,7 +28,7 @@ def vacuum(app: Application, stop: Event) -> None:
         passes.append(lambda: _vacuum_inbox(InboxRetention(app.record, keep.inbox_days), stop))
     if keep.prefect_days:
         passes.append(lambda: _vacuum_prefect(app, stop))
-    while passes and not stop.is_set():
+    while not stop.is_set():
         for each in passes:
             _attempt(each)
         stop.wait(EVERY_SECONDS)

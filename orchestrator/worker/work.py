@@ -20,6 +20,7 @@ from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.worker import stopping
 from orchestrator.worker.alarms import tell_people
 from orchestrator.worker.deadlines import pass_deadlines
+from orchestrator.worker.heartbeat import beat
 from orchestrator.worker.mail import take_mail
 from orchestrator.worker.showing import mend, mirror
 from orchestrator.worker.sweep import Sweep
@@ -58,14 +59,15 @@ def _threads(app: Application) -> list[Thread]:
         _thread("sweep", Sweep(app, stop).run),
         _thread("mirror", mirror, app, stop),
         _thread("mend", mend, app, stop),
-        _thread("vacuum", vacuum, app, stop),
         _thread("watch", watch, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
     if alarms := app.settings.alarms:
         threads.append(_thread("alarms", tell_people, app, alarms.every_seconds, stop))
-    return threads
+    if app.settings.retention.inbox_days or app.settings.retention.prefect_days:
+        threads.append(_thread("vacuum", vacuum, app, stop))
+    return [*threads, _thread("heartbeat", beat, app, stop, tuple(threads))]
 
 
 def _thread(name: str, target: Callable[..., None], *arguments: Any) -> Thread:

@@ -73,6 +73,11 @@ class Crm:
         contact = {"given_name": given_name, "family_name": family_name, "email_addresses": addresses, "tag_ids": []}
         return self._add(self.contacts, contact, "contact.add")
 
+    def edit_contact(self, contact_id: str, **fields: str) -> None:
+        """Change what stands on a contact's card."""
+        self.contacts[contact_id] |= {**fields, "update_time": self._now()}
+        self.emit("contact.edit", contact_id)
+
     def add_order(
         self,
         contact_id: str,
@@ -118,6 +123,7 @@ class Crm:
             "given_name": lambda thing, value: _like(thing["given_name"], value),
             "family_name": lambda thing, value: _like(thing["family_name"], value),
             "ids": lambda thing, value: thing["id"] in value.split(","),
+            "start_update_time": lambda thing, value: _moment(thing["update_time"]) >= _moment(value),
         }
         fields = query.get("fields", "").split(",") if query.get("fields") else _DEFAULT_FIELDS
         page = self._page("contacts", self.contacts.values(), tests, query, orders=("id", "create_time", "update_time"))
@@ -129,6 +135,8 @@ class Crm:
         tests: dict[str, Test] = {
             "contact_id": lambda thing, value: thing["contact"]["id"] == value,
             "id": lambda thing, value: thing["id"] == value,
+            "created_since_time": lambda thing, value: _moment(thing["creation_time"]) >= _moment(value),
+            "modified_since_time": lambda thing, value: _moment(thing["modification_time"]) >= _moment(value),
         }
         page = self._page(
             "orders", self.orders.values(), tests, query, orders=("id", "order_time", "modification_time")
@@ -263,6 +271,13 @@ def _start(query: Mapping[str, str]) -> int:
     if not (found := re.fullmatch("from-([0-9]{1,9})", token)):
         raise Refused(400, "page_token is none of ours")
     return int(found[1])
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise Refused(400, "times are written as 2026-01-01T00:00:00.000Z") from None
 
 
 def _like(text: str, pattern: str) -> bool:

@@ -53,7 +53,7 @@ class _Failure:
     status: int
     headers: Mapping[str, str]
     body: object
-    method: str
+    on: str
 
 
 class KeapServer:
@@ -71,7 +71,7 @@ class KeapServer:
         """Method and path of each call of the account's interface that came in so far."""
         self._failures: deque[_Failure] = deque()
         self._refresh_failures: deque[Answer] = deque()
-        self._loses_next_answer = False
+        self._changes_until_loss = 0
         self._lock = Lock()
         self._server = _Http(self)
 
@@ -107,18 +107,26 @@ class KeapServer:
         self._thread.join()
         self._server.server_close()
 
-    def fail_next(self, status: int, *, method: str = "", times: int = 1, body: object = None, **headers: str) -> None:
-        """Answer the next calls with a failure, and do nothing; only those of one method, if it is given."""
+    def fail_next(self, status: int, *, on: str = "", times: int = 1, body: object = None, **headers: str) -> None:
+        """Answer the next calls so, and do nothing.
+
+        Args:
+            status: The HTTP status.
+            on: Only calls whose method and path hold this: ``POST``, or ``/orders/17``.
+            times: So many of them.
+            body: The answer; bytes as they are, anything else as JSON.
+            headers: Its headers, with underscores.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._failures.extend([_Failure(status, named, body, method)] * times)
+        self._failures.extend([_Failure(status, named, body, on)] * times)
 
     def fail_next_refresh(self, status: int, body: object = None) -> None:
         """Answer the next call of the token endpoint so, and do nothing."""
         self._refresh_failures.append(Answer(status, body))
 
-    def lose_next_answer(self) -> None:
-        """Let the next change happen, and then drop the connection."""
-        self._loses_next_answer = True
+    def lose_answer_of_change(self, number: int = 1) -> None:
+        """Let that many changes happen, and then drop the connection of the last of them."""
+        self._changes_until_loss = number
 
     def answer(self, request: Request) -> Answer | None:
         """Deal with one call.
@@ -130,12 +138,16 @@ class KeapServer:
             answer = self._answer(request)
         except Refused as refused:
             answer = Answer(refused.status, _error(request.path, refused))
-        if request.path.startswith("/crm/"):
-            answer = answer._replace(headers={**self.gate.told(answer.status), **answer.headers})
-        if self._loses_next_answer and request.method != "GET" and answer.status < 400:  # noqa: PLR2004 - it acted
-            self._loses_next_answer = False
-            return None
-        return answer
+        if not request.path.startswith("/crm/"):
+            return answer
+        answer = answer._replace(headers={**self.gate.told(answer.status), **answer.headers})
+        return None if self._is_lost(request, answer) else answer
+
+    def _is_lost(self, request: Request, answer: Answer) -> bool:
+        if request.method == "GET" or answer.status >= 400:  # noqa: PLR2004 - it has not acted
+            return False
+        self._changes_until_loss -= 1
+        return self._changes_until_loss == 0
 
     def _answer(self, request: Request) -> Answer:
         if request.path == "/token":
@@ -147,7 +159,7 @@ class KeapServer:
             back = {"code": self.gate.grant(request.query), "state": request.query.get("state", "")}
             return Answer(302, headers={"Location": f"{request.query['redirect_uri']}?{urlencode(back)}"})
         self.calls.append((request.method, request.path.removeprefix("/crm")))
-        if self._failures and self._failures[0].method in ("", request.method):
+        if self._failures and self._failures[0].on in f"{request.method} {request.path}":
             failure = self._failures.popleft()
             return Answer(failure.status, failure.body, failure.headers)
         with self._lock:

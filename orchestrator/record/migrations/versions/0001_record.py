@@ -168,6 +168,13 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("connection"),
     )
     op.create_table(
+        "heartbeat",
+        sa.Column("process", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("process"),
+    )
+    op.create_table(
         "subject_key",
         sa.Column("subject_ref", sa.Text(), nullable=False),
         sa.Column("lookup", sa.Text(), nullable=True),

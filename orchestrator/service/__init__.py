@@ -1,0 +1,3 @@
+"""``orchestrator up``: everything started by one command, watched over, and stopped together."""
+
+from __future__ import annotations

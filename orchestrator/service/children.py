@@ -1,0 +1,96 @@
+"""What ``orchestrator up`` runs: our own commands, which a person can also run one by one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.logs import Form
+from orchestrator.metrics.sharing import VARIABLE
+from orchestrator.prefect_lane.environment import server_environment
+from orchestrator.settings import Settings
+from orchestrator.settings.places import PREFIX
+
+TIED = "orchestrator.service.tied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """One process of the service.
+
+    Args:
+        name: What it is called.
+        module: What it runs, as ``python -m`` does.
+        arguments: What it is called with.
+        environment: What it is told besides.
+        is_ours: Whether it says by itself, and for good, why it cannot start; Prefect may be late, or away.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_ours: bool = True
+
+    def command(self, tie: int, seconds: float, form: Form) -> list[str]:
+        """Return how it is started, tied to the pipe ``tie``."""
+        tied = ["-m", TIED, str(tie), f"{seconds:g}", self.name, form]
+        return [sys.executable, *tied, self.module, *self.arguments]
+
+    def whole_environment(self) -> dict[str, str]:
+        """Return its environment."""
+        inherited = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        if not self.is_ours:  # our configuration, which may hold secrets, is nobody else's business
+            inherited = {name: value for name, value in inherited.items() if not name.startswith(PREFIX)}
+        return {**inherited, **self.environment}
+
+    def __str__(self) -> str:
+        told = " ".join(f"{name}={value}" for name, value in self.environment.items() if name == "PREFECT_HOME")
+        return " ".join(part for part in (told, "python -m", self.module, *self.arguments) if part)
+
+
+def children_of(settings: Settings, form: Form) -> list[Child]:
+    """Return the processes of a configuration, in the order in which they stop.
+
+    Raises:
+        ConfigurationError: Something else listens where Prefect's server is to be.
+    """
+    home = settings.service.data.absolute() / "prefect"
+    ours = [_ours(name, form, home) for name in ("gateway", "worker")]
+    return [*ours, _prefect(settings, home)] if settings.prefect.is_served else ours
+
+
+def _ours(name: str, form: Form, home: Path) -> Child:
+    # Prefect's client keeps a file as well, and the user of a service may have no home.
+    environment = {"PREFECT_HOME": str(home)}
+    return Child(name=name, module="orchestrator", arguments=(name, "--log", form), environment=environment)
+
+
+def _prefect(settings: Settings, home: Path) -> Child:
+    host, port = settings.prefect.address
+    _refuse_taken(host, port)
+    return Child(
+        name="prefect",
+        module="prefect",
+        arguments=("server", "start", "--host", host, "--port", str(port)),
+        environment=server_environment(settings.prefect.api_url, home),
+        is_ours=False,
+    )
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself will do
+            probe.bind(address)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"[prefect] api_url: Prefect's server cannot listen at {host}, port {port} ({exc.strerror}); if one runs "
+            "there already, write serve = false, else another port"
+        ) from exc

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sample_gateway import PATIENCE_SECONDS, wait_until
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.logs import Form
+from orchestrator.sandbox.systems import free_port
+from orchestrator.service.children import TIED, children_of
+from orchestrator.service.lock import locked
+from orchestrator.service.supervision import LONGEST_PAUSE_SECONDS, how, pause_after
+from orchestrator.settings import PrefectSettings, Settings
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+def pids(folder: Path, name: str) -> list[int]:
+    """Return the process ids that a child has had."""
+    file = folder / name
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*children: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "sample_supervisor", str(tmp_path), *children]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        with (tmp_path / "log").open("ab") as log:
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+
+
+def running(folder: Path, *names: str) -> list[int]:
+    """Return the processes of the children, once they run."""
+    wait_until(lambda: all(pids(folder, name) for name in names))
+    return [pids(folder, name)[-1] for name in names]
+
+
+def test_a_killed_child_is_started_again_and_the_log_says_why(tmp_path: Path, start: Start) -> None:
+    start("gateway", "worker")
+    gateway, worker = running(tmp_path, "gateway", "worker")
+    for deaths in (1, 2):
+        os.kill(pids(tmp_path, "worker")[-1], signal.SIGKILL)
+        wait_until(lambda deaths=deaths: len(pids(tmp_path, "worker")) == deaths + 1)  # type: ignore[misc]
+    assert pids(tmp_path, "gateway") == [gateway]
+    log = (tmp_path / "log").read_text()
+    assert f"The worker (process {worker}) was ended by SIGKILL; it is started again in 0.5 s" in log
+    assert (
+        "was ended by SIGKILL for the 2. time in a row; its own lines tell why, or run it by itself: python -m" in log
+    )
+
+
+def test_a_stop_ends_all_children_and_kills_those_that_do_not_listen(tmp_path: Path, start: Start) -> None:
+    supervisor = start("gateway", "worker:deaf")
+    children = running(tmp_path, "gateway", "worker")
+    began = time.monotonic()
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(PATIENCE_SECONDS) == 0
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+    assert [is_alive(pid) for pid in children] == [False, False]
+    assert "Killed, for it did not stop in time: worker" in (tmp_path / "log").read_text()
+
+
+def test_a_second_stop_kills_at_once(tmp_path: Path, start: Start) -> None:
+    supervisor = start("worker:deaf")
+    (worker,) = running(tmp_path, "worker")
+    supervisor.send_signal(signal.SIGTERM)
+    wait_until(lambda: "told to stop" in (tmp_path / "log").read_text())
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(PATIENCE_SECONDS) == 0
+    assert not is_alive(worker)
+    assert "what still runs is killed" in (tmp_path / "log").read_text()
+
+
+def test_no_child_outlives_a_killed_supervisor_and_the_folder_is_free_after_the_last(
+    tmp_path: Path, start: Start
+) -> None:
+    supervisor = start("gateway", "worker")
+    children = running(tmp_path, "gateway", "worker")
+    supervisor.kill()
+    supervisor.wait(PATIENCE_SECONDS)
+    wait_until(lambda: not any(is_alive(pid) for pid in children))
+    with locked(tmp_path):
+        pass
+
+
+def test_a_child_that_does_not_listen_ends_all_the_same_when_its_supervisor_is_gone(tmp_path: Path) -> None:
+    tie, held = os.pipe()
+    command = [sys.executable, "-m", TIED, str(tie), "0.1", "worker", "text", "sample_child", "worker", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    child = subprocess.Popen([*command, "deaf"], env=environment, pass_fds=[tie], stderr=subprocess.PIPE, text=True)
+    running(tmp_path, "worker")
+    os.close(held)
+    _, said = child.communicate(timeout=PATIENCE_SECONDS)
+    os.close(tie)
+    assert child.returncode == 1
+    assert "`orchestrator up` is gone: this process stops within 0.1 s" in said
+
+
+def test_prefect_is_not_told_our_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CONNECTIONS__SHOP__URL", "a secret")
+    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{free_port(0)}/api"))
+    environments = [child.whole_environment() for child in children_of(settings, Form.JSON)]
+    told = [environment.get("ORCHESTRATOR_CONNECTIONS__SHOP__URL") for environment in environments]
+    assert told == ["a secret", "a secret", None]
+
+
+def test_what_cannot_start_stops_everything_before_it_was_ready_once(tmp_path: Path, start: Start) -> None:
+    code = "import sample_supervisor as s; from pathlib import Path; import anyio, sys, tempfile\n"
+    code += "folder = Path(sys.argv[1])\n"
+    code += "with s.locked(folder) as lock:\n"
+    code += "    it = s.supervisor(s.child('gateway', folder, 'ends 1'), s.child('worker', folder), lock=lock)\n"
+    code += "    anyio.run(it.run)\n"
+    code += "sys.exit(7 if it.failed else 0)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert done.returncode == 7, done.stderr
+    assert "The gateway cannot start, and has said why: everything stops" in done.stderr
+    assert len(pids(tmp_path, "gateway")) == 1
+    assert not any(is_alive(pid) for pid in pids(tmp_path, "worker"))
+
+
+def test_the_pause_doubles_up_to_a_minute() -> None:
+    assert [pause_after(deaths) for deaths in (1, 2, 3, 4)] == [0.5, 1, 2, 4]
+    assert pause_after(1000) == LONGEST_PAUSE_SECONDS
+
+
+def test_how_a_process_ended_is_said_in_words() -> None:
+    assert [how(code) for code in (3, -9, -250)] == [
+        "ended with code 3",
+        "was ended by SIGKILL",
+        "was ended by signal 250",
+    ]
+
+
+def test_a_folder_has_one_owner_at_a_time_who_is_named(tmp_path: Path) -> None:
+    with locked(tmp_path / "data") as lock:
+        with pytest.raises(
+            ConfigurationError, match=rf"another `orchestrator up` \(process {os.getpid()}\) is at work"
+        ):
+            locked(tmp_path / "data").__enter__()
+        heir = subprocess.Popen(["sleep", "60"], pass_fds=[lock])
+    (tmp_path / "data" / "up.lock").write_text("999999999")
+    with pytest.raises(ConfigurationError, match="was killed, and what it had started is still stopping"):
+        locked(tmp_path / "data").__enter__()
+    heir.kill()
+    heir.wait(PATIENCE_SECONDS)
+    with locked(tmp_path / "data"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(ConfigurationError, match=r"\[service\] data: .* cannot be written"):
+        locked(tmp_path / "data").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("written", "served", "address"),
+    [
+        ({}, True, ("127.0.0.1", 4200)),
+        ({"api_url": "http://localhost:4300/api"}, True, ("localhost", 4300)),
+        ({"api_url": "https://prefect.example.com/api"}, False, ("prefect.example.com", 80)),
+        ({"serve": False}, False, ("127.0.0.1", 4200)),
+        ({"api_url": "http://prefect.lan:4200/api", "serve": True, "host": "0.0.0.0"}, True, ("0.0.0.0", 4200)),
+    ],
+)
+def test_prefects_server_is_ours_if_it_is_on_this_machine_or_we_are_told(
+    written: dict[str, object], served: bool, address: tuple[str, int]
+) -> None:
+    settings = PrefectSettings.model_validate(written)
+    assert (settings.is_served, settings.address) == (served, address)
+
+
+def test_prefect_is_run_only_where_nothing_listens_yet(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{port}/api"))
+        with pytest.raises(ConfigurationError, match=rf"cannot listen at 127.0.0.1, port {port} .*write serve = false"):
+            children_of(settings, Form.JSON)
+    names = [child.name for child in children_of(settings, Form.JSON)]
+    assert names == ["gateway", "worker", "prefect"]
+
+
+def test_a_server_that_cannot_be_ours_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be served by `orchestrator up`"):
+        PrefectSettings(api_url="https://127.0.0.1:4200/api")
