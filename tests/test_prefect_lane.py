@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -128,9 +129,11 @@ def test_input_that_does_not_fit_is_refused_before_a_run_starts(sandbox: Sandbox
 def test_run_from_the_command_line_is_recorded_alike_and_prefect_sees_a_reference_alone(
     sandbox: Sandbox, app: Application
 ) -> None:
-    called = sandbox.run("run", "lost-download", "--email", ONE_PURCHASE)
+    called = sandbox.run("run", "lost-download", "--email", ONE_PURCHASE, "--json")
     assert called.returncode == 0, called.stderr
-    run = app.runs.listed(state=RunState.DONE, limit=1)[0]
+    with app.record.store.read() as tx:
+        run = app.runs.get(tx, json.loads(called.stdout)["run"])
+    assert run.state is RunState.DONE
     flow_run = flow_run_ended(sandbox, shown_as(app, run))
     assert flow_run["state_name"] == "Completed"
     assert flow_run["parameters"] == {"request": f"run:{run.run_id}"}
