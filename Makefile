@@ -1,4 +1,5 @@
 # make demo    set everything up and run the main job on this machine (ONCE=1 ends it after the job)
+# make bench   measure the main job beside a plain handler that does the same
 # make test    set everything up, check layers, types and style, and run all tests
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ ONCE ?=
 # A file's tests stay together: they share the servers that they start.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-deep lint format clean
+.PHONY: demo test test-deep bench lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/orchestrator demo $(if $(ONCE),--once)
@@ -18,6 +19,9 @@ test: lint
 
 test-deep: $(INSTALLED)
 	ORCHESTRATOR_DEEP=1 $(BIN)/pytest $(IN_PARALLEL)
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import new as hmac
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).parents[1]
 SECRET = secrets.token_hex(16)
@@ -169,15 +169,14 @@ class Caller:
 async def counterparts() -> AsyncIterator[Counterparts]:
     """Start the systems around both sides."""
     process = await _start("-m", "benchmarks.counterparts", stdin=PIPE, stdout=PIPE)
-    assert process.stdout is not None
-    assert process.stdin is not None
+    told, until = cast("asyncio.StreamReader", process.stdout), cast("asyncio.StreamWriter", process.stdin)
     mails = Mails()
-    ports = json.loads(await process.stdout.readline())
-    reading = asyncio.create_task(_read(process.stdout, mails))
+    ports = json.loads(await told.readline())
+    reading = asyncio.create_task(_read(told, mails))
     try:
         yield Counterparts(ports=ports, mails=mails)
     finally:
-        process.stdin.close()
+        until.close()
         await process.wait()
         await reading
 
@@ -212,7 +211,8 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
         "ORCHESTRATOR_WEBHOOKS__SHOP__SECRETS": SECRET,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(_installed_plugin(folder))]),
     }
-    processes, started = {}, {}
+    processes: dict[str, Process] = {}
+    started: dict[str, float] = {}
     async with asyncio.timeout(PATIENCE_SECONDS):
         for name in ("gateway", "worker"):
             began = time.monotonic()

@@ -97,7 +97,12 @@ class Application:
         """Executes runs."""
         owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         return Kernel(
-            self.record, self.runs, self._bind, owner=owner, stopping=self.stopping.is_set, meter=self.measures
+            self.record,
+            self.runs,
+            self._bind,
+            owner=owner,
+            meter=self.measures,
+            stopping=self.stopping.is_set,
         )
 
     @cached_property

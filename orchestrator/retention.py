@@ -24,7 +24,7 @@ BATCH_BYTES = 4_000_000
 """SQLite overwrites what is deleted: a batch of large mails must not hold up other writers."""
 DEALT_WITH = (DeliveryState.SETTLED, DeliveryState.STARTED, DeliveryState.DISCARDED)
 WAITING = tuple(state for state in DeliveryState if state not in DEALT_WITH)
-ENDED = (RunState.DONE, RunState.FAILED)
+ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)

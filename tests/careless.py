@@ -80,6 +80,12 @@ class _Trespasser:
     def report_late(self, effect_id: str, outcome: str) -> None:
         self._session.report_late(effect_id, outcome)
 
+    def keep(self, draft: Draft, change: Callable[[Connection], None]) -> None:
+        self.commit(draft, change=change)
+
+    def settle_up(self) -> None:
+        pass
+
     def commit(
         self, *drafts: Draft, change: Callable[[Connection], None] | None = None, call: timedelta | None = None
     ) -> None:

@@ -79,9 +79,9 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 def test_a_record_is_harmless_before_any_handler_sees_it(records: list[logging.LogRecord]) -> None:
     log = logging.getLogger("test.logs")
-    log.warning("mail from %s@%s", "anna.berg", "example.com")
+    log.warning("mail from %s@%s", "nobody.else", "elsewhere.example.org")
     log.warning("%d runs", 3)
-    log.warning("%d fits not", "anna.berg@example.com")
+    log.warning("%d fits not", "nobody.else@elsewhere.example.org")
     assert [(record.getMessage(), bool(record.args)) for record in records] == [
         ("mail from [address]", False),
         ("3 runs", True),
@@ -93,7 +93,7 @@ def ask() -> None:
     try:
         int(WORDS)
     except ValueError as exc:
-        raise Unavailable("connection shop does not answer anna@example.com") from exc
+        raise Unavailable("connection shop does not answer nobody.else@elsewhere.example.org") from exc
 
 
 def test_an_error_tells_its_kind_and_place_and_only_words_of_ours(records: list[logging.LogRecord]) -> None:

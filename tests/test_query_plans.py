@@ -19,6 +19,7 @@ from sample_hooks import HOOKS, arrival, configured, order
 from sqlalchemy import Engine, event, text
 
 from orchestrator.bootstrap import Application
+from orchestrator.desk.answers import _has_a_persons_word, _origin
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.kernel.runs import RunState
@@ -60,6 +61,12 @@ def case(app: Application) -> None:
     app.cases.open_or_join("ann1@example.com", delivery=f"d-{RUN[2:]}", effect_id="f-1")
 
 
+def answer(app: Application) -> None:
+    with app.record.store.read() as tx:
+        assert _origin(tx, RUN)
+        assert not _has_a_persons_word(tx, RUN)
+
+
 LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "a delivery comes in": lambda app: Acceptance(app.record, app.runs).accept([arrival(order(2), "evt_2")]),
     "a run is executed": lambda app: app.kernel.execute(app.definition("serve"), RUN),
@@ -71,13 +78,15 @@ LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "inbox": lambda app: app.inbox.listed(limit=50),
     "inbox --state": lambda app: app.inbox.listed(state=DeliveryState.STARTED, limit=50),
     "decisions": lambda app: app.people.open_questions(),
+    "deadlines": lambda app: app.people.pass_deadlines(),
+    "an automatic answer": answer,
     "effects": lambda app: open_effects(app.record),
     "audit show": show,
     "audit tail": tail,
     "the mirror": lambda app: PrefectMirror(app)._marked(),
     "retention": lambda app: InboxRetention(app.record, 1).vacuum(),
 }
-FEW = re.compile(r"^(effects|decisions)$")
+FEW = re.compile(r"^(effects|decisions|deadlines)$")
 """Lists of what is open: few, however long the record; they may be sorted."""
 
 

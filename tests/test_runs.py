@@ -276,3 +276,62 @@ def test_a_request_that_has_no_place_in_the_record_opens_no_run(bench: Bench) ->
     with pytest.raises(ValueError, match="float"):
         bench.open(SEND_ONE, Unfit(), run_id="r-1")  # type: ignore[arg-type]
     assert (count(bench.record, run), count(bench.record, subject_key)) == (0, 0)
+
+
+def opened_for(bench: Bench, clock: HandClock, *names: str, email: str = "anna@example.com") -> None:
+    for name in names:
+        bench.open(CASED, Errand(email=email), run_id=name)
+        clock.advance(seconds=1)
+
+
+def claimed(bench: Bench, limit: int = 10) -> list[str]:
+    return [each.run_id for each in bench.kernel.claim(most=limit, processes=["sample"])]
+
+
+def test_runs_of_one_case_go_on_one_at_a_time_and_in_their_order(bench: Bench, clock: HandClock) -> None:
+    opened_for(bench, clock, "r-2", "r-1")
+    opened_for(bench, clock, "r-3", email="tom@example.com")
+    assert bench.runs.due(limit=10) == ["r-2", "r-3"]
+    assert claimed(bench) == ["r-2", "r-3"]
+    assert claimed(bench) == []
+    bench.kernel.go_on(CASED, bench.run("r-2"))
+    assert claimed(bench) == ["r-1"]
+
+
+def test_a_run_that_is_not_due_yet_holds_no_other_one_up(bench: Bench, system: FakeSystem, clock: HandClock) -> None:
+    opened_for(bench, clock, "r-1", "r-2")
+    system.before.append(Unavailable("down", no_effect=True))
+    with pytest.raises(RunPostponed) as caught:
+        bench.kernel.execute(CASED, "r-1")
+    assert claimed(bench) == ["r-2"]
+    clock.now = caught.value.due_at
+    assert claimed(bench) == []  # its turn, but the later one is under way
+
+
+def test_a_dead_owner_holds_its_case_up_until_its_lease_lapses(bench: Bench, clock: HandClock) -> None:
+    opened_for(bench, clock, "r-1", "r-2")
+    assert claimed(bench) == ["r-1"]
+    clock.now += LEASE + TICK
+    assert claimed(bench) == ["r-1"]
+    assert bench.run("r-1").fence == 2
+
+
+def test_a_worker_takes_only_what_it_knows_and_is_not_held_up_by_the_rest(bench: Bench, clock: HandClock) -> None:
+    for number in range(20):
+        bench.open(ProcessDefinition("switched-off", send_one), run_id=f"r-off-{number}")
+    opened_for(bench, clock, "r-1")
+    assert claimed(bench, limit=2) == ["r-1"]
+
+
+def test_of_many_workers_that_claim_at_once_each_run_goes_to_one_and_no_case_to_two(bench: Bench) -> None:
+    for number in range(12):
+        bench.open(CASED, Errand(email=f"customer-{number % 6}@example.com"), run_id=f"r-{number:02}")
+    ready = Barrier(4)
+
+    def claim(name: str) -> list[str]:
+        ready.wait(timeout=30)
+        return [each.run_id for each in bench.runs.claim(name, limit=3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [run_id for each in pool.map(claim, [f"worker-{number}" for number in range(4)]) for run_id in each]
+    assert sorted(taken) == [f"r-{number:02}" for number in range(6)]

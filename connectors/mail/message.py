@@ -8,6 +8,7 @@ from email.headerregistry import Address, HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import cache
 from uuid import uuid4
 
 from orchestrator.capabilities import Notice, OutgoingMail
@@ -17,7 +18,16 @@ _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([A-Za-z0-9](?:[
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,450}@[!-;=?A-~]{1,450}>")
 _EFFECT_ID = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
-_HEADERS = HeaderRegistry()
+
+class _Headers(HeaderRegistry):
+    """The library's registry, which makes a new class for each header of each mail; this one makes each class once."""
+
+    @cache  # noqa: B019 - there is one registry
+    def __getitem__(self, name: str) -> type:
+        return super().__getitem__(name)
+
+
+_HEADERS = _Headers()
 for _name in ("In-Reply-To", "References"):
     # As plain text the standard library would break a long id into encoded words, and with it the customer's thread.
     _HEADERS.map_to_type(_name, MessageIDHeader)  # type: ignore[arg-type]  # the registry adds the base class itself

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from email.headerregistry import Address
 from email.policy import SMTP
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -182,7 +183,7 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
             raise ValueError('write a domain name, for example "shop.example"')
         return domain
 
-    @property
+    @cached_property
     def sender(self) -> Address:
         """The address and display name in From."""
         return mailbox(self.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
@@ -10,18 +10,25 @@ from hashlib import sha256
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.gateway.hooks import Hook
 from orchestrator.kernel.runs import Opening, Runs
 from orchestrator.record.clock import stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.store import repeated
 from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft
+
+_SAME_KEY = Prepared(
+    select(inbox.c.delivery, inbox.c.fingerprint, inbox.c.run_id).where(
+        inbox.c.source == bindparam("of"), inbox.c.source_key == bindparam("key")
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +102,33 @@ class Acceptance:
         Raises:
             sqlalchemy.exc.DBAPIError: The store failed; it is not known whether they are there.
         """
-        return repeated(lambda: self._accept_all(arrivals))
+        try:
+            return repeated(lambda: self._accept_all(arrivals, self._known_or_stored))
+        except DBAPIError:
+            raise
+        except Exception:  # noqa: BLE001 - one of them is unusual: all again, and none stands in another's way
+            return repeated(lambda: self._accept_all(arrivals, self._accept))
 
-    def _accept_all(self, arrivals: Sequence[Arrival]) -> list[Accepted]:
+    def _accept_all(
+        self, arrivals: Sequence[Arrival], accept: Callable[[Connection, Arrival], Accepted]
+    ) -> list[Accepted]:
         """Store them in an order that is the same everywhere, so that two gateways do not wait for each other."""
         ordered = sorted(range(len(arrivals)), key=lambda number: self._turn(arrivals[number]))
         with self._record.store.write() as tx:
-            answers = {number: self._accept(tx, arrivals[number]) for number in ordered}
+            answers = {number: accept(tx, arrivals[number]) for number in ordered}
         return [answers[number] for number in range(len(arrivals))]
 
     def _turn(self, arrival: Arrival) -> tuple[str, str]:
         """A new customer is a row that only one transaction can insert; so is a delivery."""
-        return self._record.vault.lookup(_person(arrival)), arrival.delivery
+        case_key = arrival.hook.process.case_key
+        try:
+            person = case_key(arrival.request) if case_key is not None and arrival.request is not None else ""
+            return self._record.vault.lookup(person), arrival.delivery
+        except Exception:  # noqa: BLE001 - a process's own code; what comes of it is seen when the run is opened
+            return "", arrival.delivery
+
+    def _known_or_stored(self, tx: Connection, arrival: Arrival) -> Accepted:
+        return self._known(tx, arrival) or self._store(tx, arrival)
 
     def _accept(self, tx: Connection, arrival: Arrival) -> Accepted:
         try:
@@ -128,8 +150,7 @@ class Acceptance:
             return known
 
     def _known(self, tx: Connection, arrival: Arrival) -> Accepted | None:
-        same = (inbox.c.source == arrival.hook.source, inbox.c.source_key == arrival.key)
-        row = tx.execute(select(inbox.c.delivery, inbox.c.fingerprint, inbox.c.run_id).where(*same)).one_or_none()
+        row = _SAME_KEY.row(tx, {"of": arrival.hook.source, "key": arrival.key})
         if row is None:
             return None
         if row.fingerprint == self._fingerprint(arrival):
@@ -202,14 +223,6 @@ class Acceptance:
 
     def _fingerprint(self, arrival: Arrival) -> str:
         return self._record.vault.fingerprint(arrival.key.encode(), arrival.body)
-
-
-def _person(arrival: Arrival) -> str:
-    case_key = arrival.hook.process.case_key
-    try:
-        return case_key(arrival.request) if case_key is not None and arrival.request is not None else ""
-    except Exception:  # noqa: BLE001 - a process's own code; what comes of it is seen when the run is opened
-        return ""
 
 
 def subject_of(tx: Connection, record: Record, hook: Hook, request: BaseModel | None) -> str:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from orchestrator.record.clock import moment, stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import customer_case
 from orchestrator.record.vault import Vault
@@ -17,9 +18,10 @@ from orchestrator.record.vault import Vault
 QUIET = timedelta(days=14)
 """A case that was answered so long ago is closed by the next message, which opens a new one."""
 
-_IS_OPEN = customer_case.c.closed_at.is_(None)
-_OPEN_CASE = select(customer_case).where(customer_case.c.lookup == bindparam("key"), _IS_OPEN)
-_ANSWERED = update(customer_case).where(customer_case.c.case_id == bindparam("case"))
+_OPEN_CASE = Prepared(
+    select(customer_case).where(customer_case.c.lookup == bindparam("key"), customer_case.c.closed_at.is_(None))
+)
+_ANSWERED = Prepared(update(customer_case).where(customer_case.c.case_id == bindparam("case")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +57,15 @@ def open_or_join(tx: Connection, vault: Vault, key: str, *, opened_by: str, now:
             "opened_at": stamp(now),
             "opened_by": opened_by,
         }
-        insert_if_new(tx, customer_case, new, unique=["lookup"], where=_IS_OPEN)
-        row = _open_case(tx, lookup)
+        if insert_if_new(tx, customer_case, new, unique=["lookup"], where="closed_at IS NULL"):
+            return Case(case_id=new["case_id"], subject_ref=new["subject_ref"], opened_by=opened_by, answered_at=None)
+        row = _open_case(tx, lookup)  # another transaction was first
     return _case(row)
 
 
 def mark_answered(tx: Connection, case_id: str, now: datetime) -> None:
     """Note that the case has its answer."""
-    tx.execute(_ANSWERED, {"case": case_id, "answered_at": stamp(now)})
+    _ANSWERED(tx, {"case": case_id, "answered_at": stamp(now)})
 
 
 def subject_of(tx: Connection, case_id: str) -> str:
@@ -71,8 +74,8 @@ def subject_of(tx: Connection, case_id: str) -> str:
     return str(tx.execute(chosen).scalar_one())
 
 
-def _open_case(tx: Connection, lookup: str) -> Row[Any] | None:
-    return tx.execute(_OPEN_CASE, {"key": lookup}).one_or_none()
+def _open_case(tx: Connection, lookup: str) -> Any:
+    return _OPEN_CASE.row(tx, {"key": lookup})
 
 
 def _case(row: Any) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ from orchestrator.errors import (
     RunParked,
     RunPostponed,
 )
-from orchestrator.kernel import cases
+from orchestrator.kernel import cases, waiting
 from orchestrator.kernel.admission import Held
 from orchestrator.kernel.cancelling import end_cancelled
 from orchestrator.kernel.definition import ProcessDefinition
@@ -60,8 +60,8 @@ class Kernel:
         binder: Joins processes and systems.
         owner: A name for this worker that no other one has.
         ledger: Makes the ledger of a session.
-        stopping: Tells whether this worker stops: then runs are let go before their next step.
         meter: Measures steps.
+        stopping: Tells whether this worker stops: then runs are let go before their next step.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Kernel:
         *,
         owner: str,
         ledger: LedgerFactory = Ledger,
-        stopping: Callable[[], bool] = lambda: False,
         meter: Meter | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._record = record
         self._runs = runs
         self._binder = binder
         self._owner = owner
         self._ledger = ledger
-        self._stopping = stopping
         self._meter = meter or Unmeasured()
+        self._stopping = stopping
 
     def execute(self, definition: ProcessDefinition, run_id: str, window: StepWindow | None = None) -> Any:
         """Execute a run to its end, or as far as it gets; steps already done are answered from the record.
@@ -106,6 +106,14 @@ class Kernel:
         run = self._runs.acquire(run_id, self._owner, process=definition.name)
         if run is None:
             return self._result_of(definition, run_id)
+        return self.go_on(definition, run, window)
+
+    def claim(self, *, most: int, processes: Collection[str]) -> list[Run]:
+        """Lease runs of these processes that wait for a worker, oldest first, at most so many."""
+        return self._runs.claim(self._owner, limit=most, processes=processes)
+
+    def go_on(self, definition: ProcessDefinition, run: Run, window: StepWindow | None = None) -> Any:
+        """Execute a run that ``claim`` leased; else as ``execute``."""
         session = Session(
             self._record,
             run,
@@ -123,7 +131,7 @@ class Kernel:
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
             raise
         except RunCancelled:
-            session.commit(change=lambda tx: end_cancelled(self._record, tx, run_id))
+            session.commit(change=lambda tx: end_cancelled(self._record, tx, run.run_id))
             raise
         except RunPostponed as exc:
             raise self._postpone(session, exc) from exc
@@ -220,15 +228,16 @@ class Kernel:
             columns["due_at"] = case((cancelled, stamp(now)), else_=columns.get("due_at", run_table.c.due_at))
 
         def change(tx: Any) -> None:
-            tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if answered and session.run.case_id is not None:
                 cases.mark_answered(tx, session.run.case_id, now)
+            if not over:
+                tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if also is not None:
                 also(tx)
-            if not over:
-                wake_on_commit(tx)  # others look when it comes due
+            if not over or waiting.others_wait(tx, session.run.case_id, session.run.run_id):
+                wake_on_commit(tx)  # others look when it comes due, or when its case is free
 
-        session.commit(session.draft(kind, data, sealer=sealer), change=change)
+        session.commit(session.draft(kind, data, sealer=sealer), change=change, run=columns if over else None)
         self._meter.execution(session.run.process, state)
 
     def _result_of(self, definition: ProcessDefinition, run_id: str) -> Any:

@@ -10,35 +10,27 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
-from orchestrator.kernel import cases
+from orchestrator.kernel import cases, waiting
 from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.waiting import RunState
 from orchestrator.record.clock import moment, stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
 from orchestrator.wakeup import wake_on_commit
 
+__all__ = ["LEASE", "Mirror", "Opening", "Run", "RunState", "Runs", "new_run_id", "wake_parked"]
+
 LEASE = timedelta(seconds=60)
 """A run belongs to its owner for so long after the owner's last commit, unless ``[worker] lease_seconds`` says else."""
 
-
-class RunState(StrEnum):
-    """Where a run stands."""
-
-    READY = "ready"
-    """Waits for a worker, from ``due_at`` on."""
-    RUNNING = "running"
-    """Belongs to a worker, until its lease lapses."""
-    PARKED = "parked"
-    """Waits for a person."""
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+_GET = Prepared(select(run).where(run.c.run_id == bindparam("id")))
 
 
 class Mirror(StrEnum):
@@ -138,7 +130,7 @@ class Runs:
         Returns:
             False if the run was there already.
         """
-        if tx.execute(select(run.c.run_id).where(run.c.run_id == opening.run_id)).first() is not None:
+        if _GET.row(tx, {"id": opening.run_id}) is not None:
             return False
         now = self._record.clock()
         subject_ref, case_id = self._whose(tx, opening, now)
@@ -170,42 +162,41 @@ class Runs:
         """
         now = self._record.clock()
         with self._record.store.write() as tx:
-            taken = tx.execute(
-                update(run)
-                .where(run.c.run_id == run_id, run.c.process == process, free(now))
-                .values(
-                    state=RunState.RUNNING,
-                    owner=owner,
-                    fence=run.c.fence + 1,
-                    lease_until=stamp(now + self.lease),
-                )
-            )
-            return self.get(tx, run_id) if taken.rowcount == 1 else None
+            row = waiting.acquire(tx, run_id, owner, process, now=now, until=now + self.lease)
+        return None if row is None else _run(row)
+
+    def claim(self, owner: str, *, limit: int, processes: Collection[str] | None = None) -> list[Run]:
+        """Lease runs that wait for a worker.
+
+        Args:
+            owner: Whose they are to be.
+            limit: At most so many.
+            processes: Only runs of these processes: others wait for a worker that knows them.
+
+        Returns:
+            The runs with their new fences, in the order of ``due``.
+        """
+        now = self._record.clock()
+        with self._record.store.write() as tx:
+            rows = waiting.claim(tx, owner, processes, limit=limit, now=now, until=now + self.lease)
+        return [_run(row) for row in rows]
 
     def due(self, *, limit: int, processes: Collection[str] | None = None) -> list[str]:
         """Return the runs that wait for a worker: those whose owner died, and those that are due, oldest first.
+
+        Of a case whose run is under way, or waits longer, none.
 
         Args:
             limit: At most so many.
             processes: Only runs of these processes: others wait for a worker that knows them.
         """
-        now = stamp(self._record.clock())
-        known = true() if processes is None else run.c.process.in_(processes)
-        # Two statements: each follows an index, where one would sort all that waits.
-        lapsed = select(run.c.run_id).where(run.c.state == RunState.RUNNING, run.c.lease_until < now, known)
-        due = select(run.c.run_id).where(run.c.state == RunState.READY, run.c.due_at <= now, known)
         with self._record.store.read() as tx:
-            taken_over = list(tx.execute(lapsed.limit(limit)).scalars())
-            return [*taken_over, *tx.execute(due.order_by(run.c.due_at).limit(limit)).scalars()][:limit]
+            return waiting.due(tx, self._record.clock(), processes, limit=limit)
 
     def next_due(self) -> datetime | None:
-        """Return when the next run will wait for a worker: it comes due, or the lease of its owner lapses."""
-        now = stamp(self._record.clock())
-        comes_due = select(func.min(run.c.due_at)).where(run.c.state == RunState.READY, run.c.due_at > now)
-        lapses = select(func.min(run.c.lease_until)).where(run.c.state == RunState.RUNNING, run.c.lease_until >= now)
+        """Return when another run will wait for a worker: it comes due, or the lease of its owner lapses."""
         with self._record.store.read() as tx:
-            moments = [tx.execute(chosen).scalar_one() for chosen in (comes_due, lapses)]
-        return min((moment(written) for written in moments if written), default=None)
+            return waiting.next_due(tx, self._record.clock())
 
     def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
         """Make a parked or failed run ready again, on a person's word.
@@ -241,10 +232,10 @@ class Runs:
             How many.
         """
         now = self._record.clock()
-        waiting = (run.c.waits_for == connection, run.c.state.in_([RunState.READY, RunState.PARKED]))
-        parked = tx.execute(select(run).where(*waiting, run.c.state == RunState.PARKED)).all()
+        kept = (run.c.waits_for == connection, run.c.state.in_([RunState.READY, RunState.PARKED]))
+        parked = tx.execute(select(run).where(*kept, run.c.state == RunState.PARKED)).all()
         ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "waits_for": None}
-        woken = tx.execute(update(run).where(*waiting).values(ready)).rowcount
+        woken = tx.execute(update(run).where(*kept).values(ready)).rowcount
         for row in parked:
             context = Context(run_id=row.run_id, process=row.process, case_id=row.case_id, subject_ref=row.subject_ref)
             resumed = Draft(kind="run.resumed", context=context, data={"connection": connection})
@@ -259,7 +250,7 @@ class Runs:
         Raises:
             NotRecorded: No such run.
         """
-        row = tx.execute(select(run).where(run.c.run_id == run_id)).one_or_none()
+        row = _GET.row(tx, {"id": run_id})
         if row is None:
             raise NotRecorded(f"no run {run_id}; list them with: orchestrator runs")
         return _run(row)
@@ -325,7 +316,7 @@ def free(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _run(row: Row[Any]) -> Run:
+def _run(row: Any) -> Run:
     return Run(
         run_id=row.run_id,
         process=row.process,

@@ -7,22 +7,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
 from orchestrator.kernel.runs import LEASE, Mirror, Run
-from orchestrator.ledger.effects import find_effect
 from orchestrator.record.clock import stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
 from orchestrator.record.store import repeated
+from orchestrator.record.tables import effect
 from orchestrator.record.tables import run as run_table
-from orchestrator.record.trail import Context, Draft, Event, Head, Sealer
-from orchestrator.record.verify import verify
+from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of
+from orchestrator.record.verify import breach_of
 
 LOOK = timedelta(seconds=0.1)
 """Between two steps, an owner looks so often whether somebody cancelled its run."""
 Change = Callable[[Connection], None]
+
+_EFFECTS = Prepared(select(effect).where(effect.c.run_id == bindparam("run")))
+_HELD = Prepared(
+    update(run_table).where(
+        run_table.c.run_id == bindparam("held_run"),
+        run_table.c.owner == bindparam("held_by"),
+        run_table.c.fence == bindparam("held_fence"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +76,7 @@ class Session:
         self._owner = owner
         self._lease = lease
         self._kept: list[Draft] = []
+        self._changes: list[Change] = []
         self._renewed_at = self._looked_at = record.clock()
         self._stopping = stopping
         self.context = Context(
@@ -76,26 +87,28 @@ class Session:
             case_id=run.case_id,
             subject_ref=run.subject_ref,
         )
-        with record.store.read() as tx:
-            self._head = record.trail.head(tx, run.run_id)
+        self._head = Head()
+        self._effects: dict[str, Any] = {}
 
     def now(self) -> datetime:
         """Tell the time."""
         return self._record.clock()
 
     def past(self) -> Past:
-        """Read what the record holds of this run.
+        """Read what the record holds of this run, before anything is added to it.
 
         Raises:
             RecordError: The run's chain does not verify: nothing may be done on its word.
         """
         with self._record.store.read() as tx:
-            found = verify(tx, self.run.run_id)
-            if found.breaches:
-                first = found.breaches[0]
-                raise RecordError(f"run {first.chain_id}: event {first.chain_seq} does not verify: {first.problem}")
-            events = self._record.trail.chain(tx, self.run.run_id)
-            return Past(events=events, private=self._record.trail.private_values(tx, [e.event_id for e in events]))
+            rows = CHAIN.rows(tx, {"chain": self.run.run_id})
+            self._effects = {row.effect_id: row for row in _EFFECTS.rows(tx, {"run": self.run.run_id})}
+            if rows:
+                self._head = Head(seq=rows[-1].chain_seq, hash=rows[-1].hash)
+            if breach := breach_of(rows):
+                raise RecordError(f"run {breach.chain_id}: event {breach.chain_seq} does not verify: {breach.problem}")
+            events = [event_of(row) for row in rows]
+            return Past(events=events, private=self._record.trail.private_of(tx, self.run.run_id))
 
     def go_on(self) -> None:
         """Do nothing, unless the run has to stop before its next step.
@@ -125,22 +138,40 @@ class Session:
         about = replace(self.context, **context)
         return Draft(kind=kind, context=about, data=data, sealer=sealer or Sealer())
 
-    def keep(self, draft: Draft) -> None:
+    def keep(self, draft: Draft, change: Change | None = None) -> None:
         """Keep an event back for the next commit: what no effect depends on yet needs none of its own.
 
         Only slow queries bring about a commit: the lease must not lapse while its owner is alive.
+
+        Args:
+            draft: The event.
+            change: What changes together with it, if anything does: then it is committed before the next call.
         """
         self._kept.append(draft)
+        if change is not None:
+            self._changes.append(change)
         if self.now() >= self._renewed_at + self._lease / 3:
             self.commit()
 
-    def commit(self, *drafts: Draft, change: Change | None = None, call: timedelta | None = None) -> None:
-        """Append the events kept back and these, and make the change, in one durable transaction.
+    def settle_up(self) -> None:
+        """Commit a change that is kept back: a system is about to be called, and nobody knows how long that takes."""
+        if self._changes:
+            self.commit()
+
+    def commit(
+        self,
+        *drafts: Draft,
+        change: Change | None = None,
+        call: timedelta | None = None,
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write what was kept back, and these events and the change, in one durable transaction.
 
         Args:
             drafts: The events.
             change: Changes other tables.
             call: How long the call may take that comes next: the lease outlives it.
+            run: Columns of the run to set.
 
         Raises:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
@@ -148,42 +179,44 @@ class Session:
         now = self.now()
         until = now + (self._lease if call is None else call + self._lease / 2)
         try:
-            head = repeated(lambda: self._write(drafts, change, now, until))
+            head = repeated(lambda: self._write(drafts, change, {"lease_until": stamp(until), **(run or {})}, now))
         except IntegrityError as exc:
             self._report("chain.fork", {"fence": self.run.fence})
+            self._report_kept()
             raise LeaseLost(f"run {self.run.run_id}: another owner wrote to its chain") from exc
+        except LeaseLost:
+            self._report_kept()
+            raise
         self._head = head
         self._kept.clear()
+        self._changes.clear()
         self._renewed_at = now
 
     def read_effect(self, effect_id: str) -> Any:
-        """Return an effect's row, or None."""
-        with self._record.store.read() as tx:
-            return find_effect(tx, effect_id)
+        """Return an effect's row as its owner found it, or None: nobody else moves it meanwhile."""
+        return self._effects.get(effect_id)
 
     def report_late(self, effect_id: str, outcome: str) -> None:
         """Record an outcome that came when the run belonged to somebody else already; it moves nothing."""
         self._report("effect.late", {"outcome": outcome, "fence": self.run.fence}, effect_id=effect_id)
 
-    def _write(self, drafts: Sequence[Draft], change: Change | None, now: datetime, until: datetime) -> Head:
+    def _report_kept(self) -> None:
+        """Report the outcomes that were kept back: too late, as it turned out."""
+        for draft in self._kept:
+            if draft.kind == "effect.outcome":
+                self.report_late(str(draft.context.effect_id), "success")
+
+    def _write(self, drafts: Sequence[Draft], change: Change | None, columns: Mapping[str, Any], now: datetime) -> Head:
         with self._record.store.write() as tx:
-            self._hold(tx, until)
+            self._hold(tx, columns)
             head = self._record.trail.append(tx, self.run.run_id, self._head, [*self._kept, *drafts], now)
-            if change is not None:
-                change(tx)
+            for each in [*self._changes, *([change] if change else [])]:
+                each(tx)
         return head
 
-    def _hold(self, tx: Connection, until: datetime) -> None:
-        held = tx.execute(
-            update(run_table)
-            .where(
-                run_table.c.run_id == self.run.run_id,
-                run_table.c.owner == self._owner,
-                run_table.c.fence == self.run.fence,
-            )
-            .values(lease_until=stamp(until))
-        )
-        if held.rowcount != 1:
+    def _hold(self, tx: Connection, columns: Mapping[str, Any]) -> None:
+        mine = {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}
+        if _HELD(tx, {**mine, **columns}) != 1:
             raise LeaseLost(f"run {self.run.run_id}: another owner has it")
 
     def _report(self, kind: str, data: Mapping[str, Any], **context: Any) -> None:

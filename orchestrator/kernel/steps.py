@@ -175,6 +175,7 @@ class Steps:
             )
 
     def _read(self, step: _Step) -> Any:
+        self._session.settle_up()
         sealer = Sealer()
         request = step.form.write_arguments(step.arguments, sealer)
         key = effect_id(self._session.run.run_id, step.number, step.form.name)

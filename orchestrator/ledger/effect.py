@@ -31,6 +31,14 @@ class Owner(Protocol):
         """Write events and change in one durable transaction that holds the fence, also for the call that follows."""
         ...
 
+    def keep(self, draft: Draft, change: Callable[[Connection], None]) -> None:
+        """Write an event and its change with the next commit, before any other system is called."""
+        ...
+
+    def settle_up(self) -> None:
+        """Commit what was kept."""
+        ...
+
     def report_late(self, effect_id: str, outcome: str) -> None:
         """Record an outcome that came too late."""
         ...

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator import errors
 from orchestrator.errors import (
@@ -35,6 +33,7 @@ from orchestrator.ledger.states import (
     remedy,
 )
 from orchestrator.record.clock import moment, stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import effect as effect_table
 from orchestrator.record.trail import Draft, Sealer
 
@@ -42,6 +41,16 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
 LONGEST_ASKED = timedelta(days=1)
 """A system that asks for a longer wait is asked again after so long."""
+
+_PLAN = Prepared(insert(effect_table))
+_FIND = Prepared(select(effect_table).where(effect_table.c.effect_id == bindparam("id")))
+_MOVE = Prepared(
+    update(effect_table).where(
+        effect_table.c.effect_id == bindparam("held_effect"),
+        effect_table.c.state == bindparam("held_state"),
+        effect_table.c.attempt == bindparam("held_attempt"),
+    )
+)
 
 
 def delay(attempt: int) -> timedelta:
@@ -97,6 +106,7 @@ class Ledger:
         row = self._owner.read_effect(effect.effect_id)
         if row is None:
             return self._call(effect, _Attempt(number=1, at=self._plan(effect)))
+        self._owner.settle_up()
         state = State(row.state)
         if state is State.ATTEMPTING:
             state = self._doubt_dead_owner(effect, row)
@@ -130,7 +140,7 @@ class Ledger:
         def change(tx: Connection) -> None:
             if effect.admit is not None:
                 effect.admit(tx)
-            tx.execute(insert(effect_table).values(row))
+            _PLAN(tx, row)
 
         self._owner.commit(
             self._draft(effect, intent, {"request": effect.request}, sealer=effect.sealer),
@@ -167,11 +177,14 @@ class Ledger:
         try:
             answer = effect.invoke()
         except (AwaitingDecision, ConnectorError) as exc:
-            with self._reported_late(effect, type(exc).__name__):
+            try:
                 self._failed(effect, attempt, exc)
+            except LeaseLost:
+                self._owner.report_late(effect.effect_id, type(exc).__name__)
+                raise
             raise
-        with self._reported_late(effect, "success"):
-            self._confirm(effect, attempt.number, State.ATTEMPTING, Cause.SUCCEED, answer)
+        # With the next commit: a death before it leaves a doubt, which is settled as any other one.
+        self._confirm(effect, attempt.number, State.ATTEMPTING, Cause.SUCCEED, answer)
         return answer
 
     def _refuse_late(self, effect: Effect, attempt: _Attempt) -> None:
@@ -182,18 +195,10 @@ class Ledger:
             self._move(effect, attempt.number, State.ATTEMPTING, cause, data={"error": "begun too late"})
             raise RunPostponed("it took too long to write the record; the call was not made", due_at=now)
 
-    @contextmanager
-    def _reported_late(self, effect: Effect, outcome: str) -> Iterator[None]:
-        try:
-            yield
-        except LeaseLost:
-            self._owner.report_late(effect.effect_id, outcome)
-            raise
-
     def _confirm(self, effect: Effect, attempt: int, state: State, cause: Cause, answer: Any) -> None:
         sealer = Sealer()
         data = {"answer": effect.write_answer(answer, sealer), "via": cause}
-        self._move(effect, attempt, state, cause, data=data, sealer=sealer)
+        self._move(effect, attempt, state, cause, data=data, sealer=sealer, later=True)
 
     def _failed(self, effect: Effect, attempt: _Attempt, error: AwaitingDecision | ConnectorError) -> None:
         """Record a failed call; returns if the error itself must be known further up."""
@@ -272,11 +277,13 @@ class Ledger:
         data: dict[str, Any] | None = None,
         sealer: Sealer | None = None,
         call: timedelta | None = None,
+        later: bool = False,
         **columns: Any,
     ) -> None:
         """Go from one state to the next, by compare-and-set, together with the audit events that say so.
 
-        Several causes are gone through at once; ``data`` belongs to the last one's event.
+        Several causes are gone through at once; ``data`` belongs to the last one's event. ``later`` is with the
+        next commit.
         """
         target, drafts = state, []
         for cause in causes:
@@ -288,7 +295,10 @@ class Ledger:
         def change(tx: Connection) -> None:
             move_effect(tx, effect.effect_id, held_attempt, state, columns)
 
-        self._owner.commit(*drafts, change=change, call=call)
+        if later:
+            self._owner.keep(drafts[-1], change)
+        else:
+            self._owner.commit(*drafts, change=change, call=call)
 
     def _draft(self, effect: Effect, kind: str, data: dict[str, Any], *, sealer: Sealer | None = None) -> Draft:
         return self._owner.draft(
@@ -302,22 +312,14 @@ def move_effect(tx: Connection, effect_id: str, attempt: int, state: State, colu
     Raises:
         LeaseLost: It is not.
     """
-    moved = tx.execute(
-        update(effect_table)
-        .where(
-            effect_table.c.effect_id == effect_id,
-            effect_table.c.state == state,
-            effect_table.c.attempt == attempt,
-        )
-        .values(**columns)
-    )
-    if moved.rowcount != 1:
+    held = {"held_effect": effect_id, "held_state": state, "held_attempt": attempt}
+    if _MOVE(tx, {**held, **columns}) != 1:
         raise LeaseLost(f"effect {effect_id} is no longer {state} at attempt {attempt}: somebody else moved it")
 
 
 def find_effect(tx: Connection, effect_id: str) -> Any:
     """Return the effect's row, or None."""
-    return tx.execute(select(effect_table).where(effect_table.c.effect_id == effect_id)).one_or_none()
+    return _FIND.row(tx, {"id": effect_id})
 
 
 def _needs_decision(effect: Effect, connection: str) -> RunParked:

@@ -83,6 +83,8 @@ def waiting_for_people(tx: Connection, now: datetime) -> Iterator[Metric]:
     asked = select(func.count(), func.min(question.c.asked_at)).where(question.c.answered_at.is_(None))
     count, oldest = tx.execute(asked).one()
     yield _gauge("open_decisions", "Questions that wait for an answer.", count)
+    overdue = select(func.count()).where(question.c.answered_at.is_(None), question.c.due_at <= stamp(now))
+    yield _gauge("overdue_decisions", "Those of them whose deadline has passed.", tx.execute(overdue).scalar_one())
     yield _gauge("oldest_open_decision_seconds", "For how long the oldest of them has waited.", _age(now, oldest))
 
 

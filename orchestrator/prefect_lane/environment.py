@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -86,6 +87,12 @@ def prefect_at(api_url: str) -> Iterator[None]:
 def prefect_answers(api_url: str) -> bool:
     """Tell whether the Prefect server is there."""
     try:
-        return httpx.get(f"{api_url}/health", timeout=HEALTH_TIMEOUT_SECONDS).is_success
+        return _http().get(f"{api_url}/health").is_success
     except httpx.HTTPError:
         return False
+
+
+@cache
+def _http() -> httpx.Client:
+    """Return a client, made once: to make one reads all certificates, which takes longer than the call."""
+    return httpx.Client(timeout=HEALTH_TIMEOUT_SECONDS)

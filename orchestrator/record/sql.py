@@ -6,18 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, text
+
+from orchestrator.record.prepared import Prepared
 
 
-def insert_if_new(
-    tx: Connection,
-    table: Table,
-    row: Mapping[str, Any],
-    *,
-    unique: list[str],
-    where: ColumnElement[bool] | None = None,
-) -> bool:
+def insert_if_new(tx: Connection, table: Table, row: Mapping[str, Any], *, unique: list[str], where: str = "") -> bool:
     """Insert a row unless one with the same unique columns is there.
 
     Args:
@@ -30,14 +24,13 @@ def insert_if_new(
     Returns:
         True if the row was inserted.
     """
-    return tx.execute(_insert_if_new(tx.dialect.name, table, tuple(unique), where), row).rowcount == 1
+    return _insert_if_new(table, tuple(row), tuple(unique), where)(tx, row) == 1
 
 
 @cache  # there are as many as callers
-def _insert_if_new(
-    dialect: str, table: Table, unique: tuple[str, ...], where: ColumnElement[bool] | None
-) -> Executable:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(table).on_conflict_do_nothing(index_elements=unique, index_where=where)
-    # Without the option, SQLAlchemy 2.0 does not keep the count of an INSERT on PostgreSQL.
-    return statement.execution_options(preserve_rowcount=True)
+def _insert_if_new(table: Table, columns: tuple[str, ...], unique: tuple[str, ...], where: str) -> Prepared:
+    names = [table.c[column].name for column in columns]  # a name that is no column is refused here
+    values = ", ".join(f":{name}" for name in names)
+    target = f"({', '.join(unique)})" + (f" WHERE {where}" if where else "")
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT {target} DO NOTHING"
+    return Prepared(text(statement))

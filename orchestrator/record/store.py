@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -26,8 +27,8 @@ from orchestrator.record.pen import Pen
 from orchestrator.wakeup import Wakeup, reasons_to_wake
 
 BUSY_TIMEOUT_SECONDS = 30.0
-POOL_SIZE = 5
-POOL_OVERFLOW = 10
+POOL_SIZE = 10
+POOL_OVERFLOW = 5
 """A process holds at most so many connections together, and one more to be woken by."""
 PATIENCE: Mapping[str, Any] = MappingProxyType(
     {
@@ -138,7 +139,10 @@ def _sqlite_engine(url: URL) -> Engine:
     with _explained():
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     options = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, connect_args=options, hide_parameters=True)
+    # Nothing is left to be undone when a connection comes back: `write` and `read` end what they begin.
+    engine = create_engine(
+        url, connect_args=options, hide_parameters=True, pool_reset_on_return=None, pool_size=POOL_SIZE
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
@@ -150,7 +154,11 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+        begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+        try:
+            connection.connection.cursor().execute(begin)  # it has no result that would have to be prepared
+        except sqlite3.OperationalError as exc:
+            raise OperationalError(begin, {}, exc) from exc
 
     return engine
 

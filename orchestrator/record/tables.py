@@ -179,6 +179,7 @@ inbox = Table(
     UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     UniqueConstraint("source", "fingerprint", name="uq_inbox_fingerprint"),
     Index("ix_inbox_accepted", "accepted_at"),
+    Index("ix_inbox_run", "run_id"),
     Index("ix_inbox_state", "state", "accepted_at"),
     Index(
         "ix_inbox_vacuum",

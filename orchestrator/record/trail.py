@@ -11,11 +11,12 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from orchestrator.errors import RecordError
 from orchestrator.record.canonical import canonical
 from orchestrator.record.clock import stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import audit_event, audit_private
 from orchestrator.record.vault import Vault
 
@@ -26,21 +27,16 @@ SALT_BYTES = 32
 COMMITMENT = "$p"
 """Key of the object that stands in a body where a private value was."""
 
-# Made once: to write a statement anew takes longer than to execute it.
-CHAIN = (
-    select(audit_event)
-    .where(audit_event.c.chain_id == bindparam("chain"))
-    .order_by(audit_event.c.chain_seq, audit_event.c.event_id)
-)
+_SAME_EVENT = audit_event.c.event_id == audit_private.c.event_id
+_MINE = audit_event.c.chain_id == bindparam("chain")
+CHAIN = Prepared(select(audit_event).where(_MINE).order_by(audit_event.c.chain_seq, audit_event.c.event_id))
 """The events of a chain, in order."""
-_LAST = (
-    select(audit_event.c.chain_seq, audit_event.c.hash)
-    .where(audit_event.c.chain_id == bindparam("chain"))
-    .order_by(audit_event.c.chain_seq.desc())
-    .limit(1)
+_LAST = Prepared(
+    select(audit_event.c.chain_seq, audit_event.c.hash).where(_MINE).order_by(audit_event.c.chain_seq.desc()).limit(1)
 )
 _PRIVATE = select(audit_private).where(audit_private.c.event_id.in_(bindparam("events", expanding=True)))
-_INSERT_EVENT, _INSERT_PRIVATE = insert(audit_event), insert(audit_private)
+_PRIVATE_OF_CHAIN = Prepared(select(audit_private).join(audit_event, _SAME_EVENT).where(_MINE))
+_INSERT_EVENT, _INSERT_PRIVATE = Prepared(insert(audit_event)), Prepared(insert(audit_private))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +142,8 @@ class Trail:
             event, head = _event(chain_id, head, draft, now)
             events.append(event)
             private += self._private(tx, str(event["event_id"]), draft)
-        if events:
-            tx.execute(_INSERT_EVENT, events)
-        if private:
-            tx.execute(_INSERT_PRIVATE, private)
+        _INSERT_EVENT.many(tx, events)
+        _INSERT_PRIVATE.many(tx, private)
         return head
 
     def append_alone(self, tx: Connection, chain_id: str, draft: Draft, now: datetime) -> None:
@@ -158,12 +152,12 @@ class Trail:
 
     def head(self, tx: Connection, chain_id: str) -> Head:
         """Return where a chain ends."""
-        row = tx.execute(_LAST, {"chain": chain_id}).one_or_none()
+        row = _LAST.row(tx, {"chain": chain_id})
         return Head() if row is None else Head(seq=row.chain_seq, hash=row.hash)
 
     def chain(self, tx: Connection, chain_id: str) -> list[Event]:
         """Return the events of a chain, in order."""
-        return [event_of(row) for row in tx.execute(CHAIN, {"chain": chain_id})]
+        return [event_of(row) for row in CHAIN.rows(tx, {"chain": chain_id})]
 
     def latest(self, tx: Connection, *, limit: int) -> list[Event]:
         """Return the newest events of all chains, oldest first."""
@@ -182,7 +176,11 @@ class Trail:
         """
         return dict(self._opened(tx, row) for row in tx.execute(_PRIVATE, {"events": event_ids}))
 
-    def _opened(self, tx: Connection, row: Row[Any]) -> tuple[str, Any]:
+    def private_of(self, tx: Connection, chain_id: str) -> dict[str, Any]:
+        """Decrypt the private values of a chain; else as ``private_values``."""
+        return dict(self._opened(tx, row) for row in _PRIVATE_OF_CHAIN.rows(tx, {"chain": chain_id}))
+
+    def _opened(self, tx: Connection, row: Any) -> tuple[str, Any]:
         place = f"{row.event_id}/{row.commitment}"
         secret = self._vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
         if not hmac.compare_digest(_commit(secret[:SALT_BYTES], secret[SALT_BYTES:]), row.commitment):
@@ -232,7 +230,7 @@ def link_hash(seq: int, prev_hash: bytes, body: bytes) -> bytes:
     return sha256(DOMAIN + seq.to_bytes(8, "big") + prev_hash + sha256(body).digest()).digest()
 
 
-def event_of(row: Row[Any]) -> Event:
+def event_of(row: Any) -> Event:
     """Read an event from its row; the body is what counts."""
     body = json.loads(row.body)
     return Event(

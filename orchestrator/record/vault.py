@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.clock import stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import key_mark, subject_key
 
@@ -26,8 +27,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 RECENT_KEYS = 256
 MARK = "orchestrator/key/v1"
-_FIND = select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address"))
-_LOAD = select(subject_key).where(subject_key.c.subject_ref == bindparam("subject"))
+_FIND = Prepared(select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address")))
+_LOAD = Prepared(select(subject_key).where(subject_key.c.subject_ref == bindparam("subject")))
 
 
 def load_key(path: Path) -> bytes:
@@ -138,7 +139,8 @@ class Vault:
 
     def find(self, tx: Connection, address: str) -> str | None:
         """Return the reference of the person with this address, if the record knows one."""
-        return tx.execute(_FIND, {"address": self.lookup(address)}).scalar_one_or_none()
+        row = _FIND.row(tx, {"address": self.lookup(address)})
+        return None if row is None else str(row.subject_ref)
 
     def encrypt(self, tx: Connection, subject_ref: str, plain: bytes, *, bound_to: str) -> tuple[bytes, bytes]:
         """Encrypt for one person; ``bound_to`` names the only place where the ciphertext is valid.
@@ -179,7 +181,7 @@ class Vault:
                 self._recent.popitem(last=False)
 
     def _load(self, tx: Connection, subject_ref: str) -> AESGCM:
-        row = tx.execute(_LOAD, {"subject": subject_ref}).one_or_none()
+        row = _LOAD.row(tx, {"subject": subject_ref})
         if row is None:
             raise RecordError(f"the key of person {subject_ref} is gone: their private values cannot be read any more")
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -61,7 +61,12 @@ def verify(tx: Connection, chain_id: str | None = None) -> Verification:
     return Verification(events=events, chains=chains, breaches=tuple(breaches))
 
 
-def _verify_chain(rows: Iterator[Row[Any]]) -> tuple[int, Breach | None]:
+def breach_of(rows: Iterable[Row[Any]]) -> Breach | None:
+    """Return the first bad event of a chain, whose events are given in order, or None."""
+    return _verify_chain(rows)[1]
+
+
+def _verify_chain(rows: Iterable[Row[Any]]) -> tuple[int, Breach | None]:
     seen, prev_hash, breach = 0, GENESIS, None
     for row in rows:
         seen += 1

@@ -115,7 +115,11 @@ class Demo:
         )
 
     def _reply(self) -> Message:
-        reply = wait_until(lambda: self._sandbox.newest_mail(ONE_PURCHASE), PATIENCE_SECONDS)
+        def arrived() -> Message | None:
+            self._sandbox.refuse_dead_service()
+            return self._sandbox.newest_mail(ONE_PURCHASE)
+
+        reply = wait_until(arrived, PATIENCE_SECONDS)
         if reply is None:
             raise SandboxError(f"no reply after {PATIENCE_SECONDS:.0f} s; see: orchestrator runs")
         self.seen.reply_subject = str(reply["Subject"])

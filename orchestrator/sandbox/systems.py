@@ -6,6 +6,7 @@ import email
 import imaplib
 import json
 import os
+import random
 import shutil
 import smtplib
 import socket
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage, Message
 from email.policy import default
@@ -46,6 +47,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 CALL_SECONDS = 20.0
+QUIET_PORTS = range(20_000, 30_000)
+TRIES = 50
 BEGUN_ANEW = ("orchestrator.db*", "shop.db*", "*.log")
 """What an earlier start left behind; Prefect's own database stays, since making it takes longest."""
 
@@ -80,6 +83,7 @@ class Sandbox:
         self.gateway_url = ""
         self._prefect_port = free_port(prefect_port)
         self._gateway_port = free_port(GATEWAY_PORT if prefect_port else 0)
+        self._service: subprocess.Popen[bytes] | None = None
         self._started_at = datetime.now(UTC)
         self._environment = dict(os.environ)
 
@@ -117,7 +121,17 @@ class Sandbox:
     def start_service(self) -> subprocess.Popen[bytes]:
         """Start everything of ours, and Prefect, by ``orchestrator up``, without waiting for it."""
         self._tell_addresses()
-        return self._start("up", ["-m", "orchestrator", "up"])
+        self._service = self._start("up", ["-m", "orchestrator", "up"])
+        return self._service
+
+    def refuse_dead_service(self) -> None:
+        """Do nothing, unless the service has ended.
+
+        Raises:
+            SandboxError: It has; its log says why.
+        """
+        if self._service is not None and self._service.poll() is not None:
+            raise SandboxError(f"orchestrator up has ended; see {self.data / 'up.log'}")
 
     @property
     def _is_with_gmail(self) -> bool:
@@ -260,15 +274,17 @@ def wait_until(condition: Callable[[], Any], seconds: float) -> Any:
 
 
 def free_port(wanted: int) -> int:
-    """Return the wanted port if it is free on this machine, else any that is."""
-    for port in (wanted, 0):
+    """Return the wanted port if it is free on this machine, else any that is.
+
+    It is one below those that the system gives to whoever asks for any port: nobody takes it in the meantime.
+    """
+    for port in (wanted, *random.sample(QUIET_PORTS, TRIES)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself will do
-            try:
+            with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+                if port:
+                    return port
     raise SandboxError("no free port on 127.0.0.1")
 
 

@@ -108,6 +108,8 @@ class PrefectSettings(Section):
 class WorkerSettings(Section):
     """How the processes share the work."""
 
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 8
+    """At most so many runs are executed at once by one worker; start more workers for more."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
     """A run that its worker does not touch for so long is taken over: the worker died. Alike in all programs."""
 

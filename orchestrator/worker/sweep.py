@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import LeaseLost, OrchestratorError, RunPostponed
+from orchestrator.kernel.runs import Run
 from orchestrator.logs import about
 
-IN_FLIGHT = 4
-"""At most so many due runs are executed at once."""
 LONGEST_WAIT_SECONDS = 30.0
 """The store is asked at least so often: a wake-up can be lost with the process or the network that carries it."""
 RETRY_SECONDS = 1.0
@@ -32,51 +31,64 @@ class Sweep:
     def __init__(self, app: Application, stop: Event) -> None:
         self._app = app
         self._stop = stop
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="run")
-        self._under_way: dict[str, Future[None]] = {}
+        self._most = app.settings.worker.in_flight
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="run")
+        self._counting = Lock()
+        self._under_way = 0
+        self._crowded = False
+        """Whether more may wait than there was room for."""
 
     def run(self) -> None:
         """Sweep until the worker stops; what is under way then is finished."""
         while not self._stop.is_set():
             try:
-                self._sweep()
-                seconds = self._until_next()
+                seconds = self._sweep()
             except (OrchestratorError, SQLAlchemyError) as exc:
                 seconds = RETRY_SECONDS
-                logger.error("The store cannot be swept (%s); tried again in %s s", type(exc).__name__, seconds)  # noqa: TRY400 - it may hold what the store was asked
+                # Its text may hold what the store was asked.
+                logger.error("The store cannot be swept: %s; tried again", type(exc).__name__)  # noqa: TRY400
             self._app.work_waits.wait(seconds)
         self._pool.shutdown(wait=True)
 
+    def _sweep(self) -> float:
+        """Take up what waits, as far as there is room; return how long nothing else will wait unless somebody wakes."""
+        with self._counting:
+            room = self._most - self._under_way
+            self._crowded = True  # until we know better: what ends meanwhile makes us look again
+        claimed = self._app.kernel.claim(most=room, processes=self._app.processes) if room else []
+        with self._counting:
+            self._under_way += len(claimed)
+            self._crowded = len(claimed) == room
+        for run in claimed:
+            self._pool.submit(self._execute, run)
+        return LONGEST_WAIT_SECONDS if len(claimed) == room else self._until_next()
+
     def _until_next(self) -> float:
-        """Return how many seconds nothing comes due, unless somebody wakes."""
         due, now = self._app.runs.next_due(), self._app.record.clock()
         return min((due - now).total_seconds(), LONGEST_WAIT_SECONDS) if due else LONGEST_WAIT_SECONDS
 
-    def _sweep(self) -> None:
-        self._under_way = {run_id: future for run_id, future in self._under_way.items() if not future.done()}
-        for run_id in self._app.runs.due(limit=2 * IN_FLIGHT, processes=self._app.processes):
-            if run_id not in self._under_way and len(self._under_way) < IN_FLIGHT:
-                self._under_way[run_id] = self._pool.submit(self._execute, run_id)
+    def _execute(self, run: Run) -> None:
+        with about(run=run.run_id):
+            self._executed(run)
 
-    def _execute(self, run_id: str) -> None:
-        with about(run=run_id):
-            self._executed(run_id)
-
-    def _executed(self, run_id: str) -> None:
+    def _executed(self, run: Run) -> None:
         try:
-            self._app.kernel.execute(self._app.definition(self._process_of(run_id)), run_id)
+            self._app.kernel.go_on(self._app.definition(run.process), run)
         except RunPostponed as exc:
-            logger.warning("Run %s is postponed to %s: %s", run_id, f"{exc.due_at:%H:%M:%S}", exc)
+            logger.warning("Run %s is postponed to %s: %s", run.run_id, f"{exc.due_at:%H:%M:%S}", exc)
         except LeaseLost as exc:
-            logger.debug("Run %s: %s", run_id, exc)
+            logger.debug("Run %s: %s", run.run_id, exc)
         except OrchestratorError as exc:
-            logger.error("Run %s: %s", run_id, exc)  # noqa: TRY400 - our messages say it all
+            logger.error("Run %s: %s", run.run_id, exc)  # noqa: TRY400 - our messages say it all
         except Exception as exc:  # noqa: BLE001 - one run never takes the worker down
-            logger.error("Run %s: %s", run_id, type(exc).__name__)  # noqa: TRY400 - its text may name a person
+            logger.error("Run %s: %s", run.run_id, type(exc).__name__)  # noqa: TRY400 - its text may name a person
         finally:
-            self._app.work_waits.wake_here()
-            self._app.ended.set()
+            self._ended()
 
-    def _process_of(self, run_id: str) -> str:
-        with self._app.record.store.read() as tx:
-            return self._app.runs.get(tx, run_id).process
+    def _ended(self) -> None:
+        with self._counting:
+            self._under_way -= 1
+            is_wanted = self._crowded
+        if is_wanted:
+            self._app.work_waits.wake_here()
+        self._app.ended.set()

@@ -130,6 +130,7 @@ def _create_tables() -> None:
         sa.UniqueConstraint("source", "source_key", name="uq_inbox_source_key"),
     )
     op.create_index("ix_inbox_accepted", "inbox", ["accepted_at"], unique=False)
+    op.create_index("ix_inbox_run", "inbox", ["run_id"], unique=False)
     op.create_index(op.f("ix_inbox_run_id"), "inbox", ["run_id"], unique=False)
     op.create_index("ix_inbox_state", "inbox", ["state", "accepted_at"], unique=False)
     op.create_index(op.f("ix_inbox_subject_ref"), "inbox", ["subject_ref"], unique=False)
