@@ -84,7 +84,7 @@ def test_a_check_that_proves_too_little_does_not_wake_a_run_for_ever(office: Off
 def test_runs_that_a_connection_held_up_go_on_as_soon_as_it_answers(office: Office) -> None:
     for _ in range(FAILURES):
         office.orders.fail_next(Unavailable("no answer"))
-    waiting = [office.serve(ANNA) for _ in range(FAILURES)]
+    waiting = [office.serve(ANNA), *(office.serve(f"customer-{n}@example.com") for n in range(1, FAILURES))]
     assert [each.state for each in office.app.health.ailing()] == [ConnectionState.DOWN]
     assert office.app.runs.due(limit=9) == []
     look_again(office.app)

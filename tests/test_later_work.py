@@ -62,7 +62,8 @@ def test_a_run_for_later_is_a_row_that_comes_due_and_is_seen_meanwhile(office: O
     assert (waiting.run_id, waiting.due_at) == (later, IN_THREE_DAYS)
     assert office.chain(later)[0].data["due_at"] == stamp(IN_THREE_DAYS)
     clock.advance(days=3)
-    assert office.runs.due(limit=5) == [now, later]
+    (first,) = office.runs.due(limit=5)  # runs of one case go on one after the other
+    assert first in (now, later)
 
 
 def test_a_run_for_later_is_opened_once_however_often_its_parent_is_replayed(office: Office, clock: HandClock) -> None:

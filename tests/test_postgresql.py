@@ -88,6 +88,7 @@ def test_transactions_that_wait_for_each_other_are_repeated_and_no_run_fails(
         taken = benches[number].runs.acquire(mine, f"worker-{number}", process="send-one")
         assert taken is not None
         session = Session(benches[number].record, taken, owner=f"worker-{number}", process_version="1")
+        session.past()
 
         def change(tx: Connection) -> None:
             tries[number] += 1
@@ -179,7 +180,7 @@ def mortal_record(mortal: PostgresServer, tmp_path: Path, clock: HandClock) -> I
     record.store.close()
 
 
-@pytest.mark.parametrize("commit", range(1, 7))
+@pytest.mark.parametrize("commit", range(1, 5))
 def test_a_run_whose_database_is_restarted_in_the_middle_of_a_commit_goes_on(
     mortal: PostgresServer, mortal_record: Record, clock: HandClock, commit: int
 ) -> None:

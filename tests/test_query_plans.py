@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hand_clock import HandClock
 from sample_hooks import HOOKS, arrival, configured, order
@@ -92,16 +93,29 @@ FEW = re.compile(r"^(effects|decisions|deadlines)$")
 
 @contextmanager
 def asked(engine: Engine) -> Iterator[list[Statement]]:
-    """Collect what the database is asked in the block."""
+    """Collect what the database is asked in the block, as its driver hears it."""
     statements: list[Statement] = []
 
-    def collect(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
-        if not many and re.match(r"SELECT|UPDATE|DELETE", statement):
-            statements.append((statement, parameters))
+    def collect(statement: Any, parameters: Any = ()) -> None:
+        if re.match(r"SELECT|UPDATE|DELETE", str(statement)):
+            statements.append((str(statement), parameters))
 
-    event.listen(engine, "before_cursor_execute", collect)
+    class Heard(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            collect(query, params or ())
+            return super().execute(query, params, **options)
+
+    def listen(connection: Any, _record: object) -> None:
+        if engine.dialect.name == "sqlite":
+            connection.set_trace_callback(collect)  # with the values in their places
+        else:
+            connection.cursor_factory = Heard
+
+    engine.dispose()
+    event.listen(engine, "connect", listen)
     yield statements
-    event.remove(engine, "before_cursor_execute", collect)
+    event.remove(engine, "connect", listen)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("look_up", LOOK_UPS)

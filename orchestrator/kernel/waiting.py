@@ -70,9 +70,9 @@ _SAME_CASE = and_(_OTHER.c.case_id == run.c.case_id, _OTHER.c.run_id != run.c.ru
 
 @cache  # a worker knows the same processes all its life
 def _oldest(processes: frozenset[str] | None) -> tuple[Prepared, Prepared]:
-    """Make the statements that find what a dead owner left behind, and what is due.
+    """Make the statements that find what dead owners left behind, in no order, and what is due, oldest first.
 
-    Apart, an index gives each of them in its order, and nothing is sorted, however many wait.
+    Apart, an index gives each of them, and nothing is sorted, however many wait.
     """
 
     def known(table: Any) -> ColumnElement[bool]:
@@ -81,11 +81,8 @@ def _oldest(processes: frozenset[str] | None) -> tuple[Prepared, Prepared]:
     waits_earlier = and_(or_(_due(_OTHER), _left(_OTHER)), _EARLIER, known(_OTHER))
     in_its_turn = or_(run.c.case_id.is_(None), ~exists().where(_SAME_CASE, or_(_UNDER_WAY, waits_earlier)))
 
-    def oldest(condition: ColumnElement[bool], order: ColumnElement[Any]) -> Prepared:
-        chosen = select(run.c.run_id).where(condition, known(run), in_its_turn)
-        return Prepared(chosen.order_by(order).limit(bindparam("most")))
-
-    return oldest(_left(run), run.c.lease_until), oldest(_due(run), run.c.due_at)
+    chosen = select(run.c.run_id).where(known(run), in_its_turn).limit(bindparam("most"))
+    return Prepared(chosen.where(_left(run))), Prepared(chosen.where(_due(run)).order_by(run.c.due_at))
 
 
 _NEXT = (

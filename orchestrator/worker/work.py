@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from threading import Thread
@@ -61,17 +62,28 @@ def _threads(app: Application) -> list[Thread]:
         _thread("mend", mend, app, stop),
         _thread("watch", watch, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
+        _thread("heartbeat", beat, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
     if alarms := app.settings.alarms:
         threads.append(_thread("alarms", tell_people, app, alarms.every_seconds, stop))
     if app.settings.retention.inbox_days or app.settings.retention.prefect_days:
         threads.append(_thread("vacuum", vacuum, app, stop))
-    return [*threads, _thread("heartbeat", beat, app, stop, tuple(threads))]
+    return threads
 
 
 def _thread(name: str, target: Callable[..., None], *arguments: Any) -> Thread:
-    return Thread(target=target, args=arguments, name=name)
+    return Thread(target=_live_or_stop, args=(name, target, *arguments), name=name)
+
+
+def _live_or_stop(name: str, target: Callable[..., None], *arguments: Any) -> None:
+    """Run a part of the worker; if it dies, the whole worker stops, and whoever watches over it starts it again."""
+    try:
+        target(*arguments)
+    except Exception:
+        logger.critical("Thread %s of this worker has died: the worker stops, to be started again", name)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
 
 
 async def _until_signal(app: Application) -> None:
