@@ -1,6 +1,7 @@
 # make demo    set everything up and run the main job on this machine (ONCE=1 ends it after the job)
 # make bench   measure the main job beside a plain handler that does the same
 # make test    set everything up, check layers, types and style, and run all tests
+# make reference    write docs/plugin-reference.md from the code
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ ONCE ?=
 # A file's tests stay together: they share the servers that they start.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-deep bench lint format clean
+.PHONY: demo test test-deep bench lint format reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/orchestrator demo $(if $(ONCE),--once)
@@ -32,6 +33,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(INSTALLED)
+	$(BIN)/python -m orchestrator.kit.reference > docs/plugin-reference.md
 
 clean:
 	rm -rf $(VENV) data/sandbox .mypy_cache .ruff_cache .import_linter_cache .hypothesis

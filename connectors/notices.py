@@ -23,6 +23,8 @@ _SHORTEST_KEY = 24
 _LONGEST_LINE = 2_900
 """Characters that fit into one block of Slack's (docs.slack.dev, "Section block": 3000)."""
 _MOST_LINES = 40
+_TAKEN = b"ok"
+"""What Slack answers to a notice that it has taken (docs.slack.dev, "Sending messages using incoming webhooks")."""
 _SYMBOLS = {"info": "\u2139\ufe0f", "warning": "\u26a0\ufe0f", "alarm": "\U0001f6a8"}
 
 
@@ -86,9 +88,10 @@ class _Post:
         """Total time for one call."""
         return self._system.limit
 
-    def send(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Post once."""
-        self._system.send("POST", "", body=body, headers={"Content-Type": "application/json", **headers}, writes=True)
+    def send(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """Post once, and return what was answered."""
+        given = {"Content-Type": "application/json", **headers}
+        return self._system.send("POST", "", body=body, headers=given, writes=True).content
 
     def reach(self) -> str:
         """See whether the address answers at all; posts nothing."""
@@ -110,7 +113,8 @@ class SlackNotifier:
 
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
         """Post the notice; Slack gives no name for it."""
-        self._post.send(json.dumps(_blocks(notice)).encode(), {})
+        if self._post.send(json.dumps(_blocks(notice)).encode(), {}).strip() != _TAKEN:
+            raise Unavailable("what answered is not Slack: check the address and the network", no_effect=False)
         return Receipt(reference=effect_id or "")
 
     def settlement(self, operation: str) -> Settlement:

@@ -25,7 +25,9 @@ from orchestrator.plugins import Connector, DoubtClass
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.sandbox.dropbox_server import APP_KEY, APP_SECRET, DropboxServer, Fault
+from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.files import FileLinksContract
+from orchestrator.testing.faults import FaultProxy
 
 HOUR = timedelta(hours=1)
 THREE_DAYS = timedelta(days=3)
@@ -77,6 +79,8 @@ class Contract(FileLinksContract):
 
 
 class TestTemporaryLinks(Contract):
+    connector = "dropbox"
+
     @pytest.fixture
     def files(self, server: DropboxServer, tmp_path: Path) -> DropboxFiles:
         return connect(server, tmp_path, known_asset=DRESS.key)
@@ -89,6 +93,8 @@ class TestTemporaryLinks(Contract):
 
 
 class TestSharedLinks(Contract):
+    connector = "dropbox"
+
     @pytest.fixture
     def files(self, server: DropboxServer, tmp_path: Path) -> DropboxFiles:
         return connect(server, tmp_path, links="shared")
@@ -211,6 +217,83 @@ def test_a_refresh_that_fails_says_what_to_do(
     server.faults.append(fault)
     with pytest.raises(kind):
         files.exists(DRESS)
+
+
+class DropboxFaults:
+    """Lets one call fail: at the server, or on the way back."""
+
+    def __init__(self, server: DropboxServer, proxy: FaultProxy) -> None:
+        self.url = f"http://127.0.0.1:{proxy.port}"
+        self._server = server
+        self._proxy = proxy
+
+    def refuse(self, status: int, **headers: str) -> None:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        body = SLOW_DOWN if status == 429 else "oops"
+        self._server.faults.append(Fault(status=status, body=body, headers=JSON | given))
+
+    def drop(self) -> None:
+        self._server.faults.append(Fault(drop=True))
+
+    def cut(self) -> None:
+        self._proxy.lose_answer(after=b"\r\n\r\n", passing=150)
+
+    def silence(self) -> None:
+        self._proxy.hold_answer(after=b"\r\n\r\n")
+
+    def drip(self) -> None:
+        self._proxy.trickle_answer(after=b"\r\n\r\n", pause=0.05)
+
+    def garbage(self) -> None:
+        self._server.faults.append(Fault(status=200, body="<html>", headers={"Content-Type": "text/html"}))
+
+    def revoke(self) -> None:
+        self._server.access_tokens.clear()
+        self._server.refresh_tokens.clear()
+
+
+class TestDropboxFaults(FaultsContract):
+    connector = "dropbox"
+
+    @pytest.fixture
+    def faults(self, server: DropboxServer) -> Iterator[DropboxFaults]:
+        with FaultProxy("127.0.0.1", int(server.url.rpartition(":")[2])) as proxy:
+            yield DropboxFaults(server, proxy)
+
+    @pytest.fixture
+    def files(self, server: DropboxServer, faults: DropboxFaults, tmp_path: Path) -> DropboxFiles:
+        return connect(server, tmp_path, api_url=faults.url, timeout_seconds=1)
+
+    @pytest.fixture
+    def ask(self, files: DropboxFiles) -> Callable[[], object]:
+        return lambda: files.exists(DRESS)
+
+    @pytest.fixture
+    def change(self, files: DropboxFiles) -> Callable[[], object]:
+        return lambda: files.link_to(DRESS, valid_for=HOUR)
+
+
+class TestDropboxManners(MannersContract):
+    connector = "dropbox"
+
+    @pytest.fixture
+    def build(self, server: DropboxServer, tmp_path: Path) -> Callable[[], DropboxFiles]:
+        return lambda: connect(server, tmp_path)
+
+    @pytest.fixture
+    def secret(self) -> str:
+        return APP_SECRET
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> DropboxFiles:
+        with DropboxServer({}) as server:
+            return connect(server, tmp_path)
+
+    @pytest.fixture
+    def wrong_credential(self, server: DropboxServer, tmp_path: Path) -> DropboxFiles:
+        files = connect(server, tmp_path)
+        server.access_tokens.clear()
+        return files
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

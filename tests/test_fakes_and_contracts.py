@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from orchestrator.capabilities import Asset, Purchase, Receipt
 from orchestrator.errors import NotFound, RateLimited, Unavailable
+from orchestrator.testing.behind import FakeCards, FakeStore
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.files import FileLinksContract
@@ -31,28 +30,14 @@ def purchase(order: str, day: int, email: str = "Anna.Berg@example.com", *, refu
 ANNAS = (purchase("S-3", 30), purchase("S-2", 20, refunded=True), purchase("S-1", 10))
 
 
-@dataclass(frozen=True)
-class Store:
-    files: FakeFiles
-    present: Asset = DRESS
-    missing: Asset = MISSING
-
-    @property
-    def content(self) -> bytes:
-        return self.files.contents[DRESS]
-
-    def download(self, url: str) -> bytes | None:
-        return self.files.download(url)
-
-
 class TestFakeFiles(FileLinksContract):
     @pytest.fixture
     def files(self) -> FakeFiles:
         return FakeFiles(DRESS)
 
     @pytest.fixture
-    def store(self, files: FakeFiles) -> Store:
-        return Store(files)
+    def store(self, files: FakeFiles) -> FakeStore:
+        return FakeStore(files, present=DRESS, missing=MISSING)
 
 
 class TestFakeOrders(OrderRecordsContract):
@@ -65,29 +50,14 @@ class TestFakeOrders(OrderRecordsContract):
         return ANNAS
 
 
-@dataclass(frozen=True)
-class Cards:
-    contacts: FakeContacts
-    known: str = "anna.berg@example.com"
-
-    def tags_of(self, email: str) -> Collection[str]:
-        return self.contacts.cards[email].tags
-
-    def notes_of(self, email: str) -> Collection[str]:
-        return self.contacts.cards[email].notes
-
-    def drop_next_answer(self) -> None:
-        self.contacts.fail_next(Unavailable("the connection was lost"), after_acting=True)
-
-
 class TestFakeContacts(ContactsContract):
     @pytest.fixture
     def contacts(self) -> FakeContacts:
         return FakeContacts("Anna.Berg@example.com")
 
     @pytest.fixture
-    def cards(self, contacts: FakeContacts) -> Cards:
-        return Cards(contacts)
+    def cards(self, contacts: FakeContacts) -> FakeCards:
+        return FakeCards(contacts, known="anna.berg@example.com")
 
 
 def test_a_fake_records_what_it_was_asked_even_if_it_failed() -> None:
@@ -180,6 +150,7 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             """
             a_check_says_in_one_line_what_it_saw
             a_customer_without_a_card_is_not_found
+            a_note_is_read_word_for_word
             a_note_stands_on_the_card
             a_note_whose_answer_was_lost_stands_there_once
             a_probe_does_not_find_what_never_happened

@@ -41,6 +41,8 @@ class ServedPost:
 
 
 class TestGmailAccountSends(MailerContract):
+    connector = "gmail"
+
     @pytest.fixture
     def post(self, server: GmailServer) -> ServedPost:
         return ServedPost(server)
@@ -67,6 +69,8 @@ class Owner:
 
 
 class TestGmailAccountTells(NotifierContract):
+    connector = "gmail"
+
     @pytest.fixture
     def readers(self, server: GmailServer) -> Owner:
         return Owner(ServedPost(server))
@@ -96,6 +100,8 @@ class ServedLetterbox:
 
 
 class TestGmailAccountTakesIn(MailboxContract):
+    connector = "gmail"
+
     @pytest.fixture
     def letterbox(self, server: GmailServer) -> ServedLetterbox:
         return ServedLetterbox(server.box)

@@ -78,6 +78,8 @@ def _has(contact: dict[str, Any], email: str) -> bool:
 
 
 class TestKeapOrders(OrderRecordsContract):
+    connector = "keap"
+
     @pytest.fixture
     def orders(self, keap: KeapServer) -> KeapAccount:
         return connect(keap)
@@ -88,6 +90,8 @@ class TestKeapOrders(OrderRecordsContract):
 
 
 class TestKeapContacts(ContactsContract):
+    connector = "keap"
+
     @pytest.fixture
     def contacts(self, keap: KeapServer) -> KeapAccount:
         return connect(keap)

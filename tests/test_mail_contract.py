@@ -11,9 +11,10 @@ from typing import ClassVar
 import pytest
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from orchestrator.errors import AccessDenied, Unavailable
+from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass, MailWatch
 from orchestrator.sandbox.mail_server import MailServer
+from orchestrator.testing.behind import FakeLetterbox, FakePost
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.mail_watch import MailWatchContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
@@ -78,6 +79,8 @@ class ServedPost:
 
 
 class TestMailAccountSends(MailerContract):
+    connector = "mail"
+
     @pytest.fixture
     def post(self, server: MailServer) -> Iterator[ServedPost]:
         with FaultProxy("127.0.0.1", server.smtp_port) as proxy:
@@ -106,6 +109,8 @@ class Owner:
 
 
 class TestMailAccountTells(NotifierContract):
+    connector = "mail"
+
     @pytest.fixture
     def post(self, server: MailServer) -> Iterator[ServedPost]:
         with FaultProxy("127.0.0.1", server.smtp_port) as proxy:
@@ -132,6 +137,8 @@ class TestMailAccountTells(NotifierContract):
 
 
 class TestMailAccountTakesIn(MailboxContract):
+    connector = "mail"
+
     folder = "Support"
 
     @pytest.fixture
@@ -199,57 +206,21 @@ class ServedLetterbox:
         self.client.rename("Restored", self.folder)
 
 
-class FakePost:
-    known = ANN
-    unknown = "nobody@example.com"
-
-    def __init__(self) -> None:
-        self.mailer = FakeMailer(self.unknown)
-
-    def arrived(self) -> Sequence[ArrivedMail]:
-        receipts = self.mailer.receipts
-        return [
-            ArrivedMail(mail.to, mail.subject, mail.text, mail.html or "", receipt.reference, mail.in_reply_to or "")
-            for mail, receipt in zip(self.mailer.sent, receipts, strict=True)
-        ]
-
-    def lose_next_answer(self) -> None:
-        self.mailer.fail_next(Unavailable("the connection dropped"), after_acting=True)
-
-    def lose_next_request(self) -> None:
-        self.mailer.fail_next(Unavailable("the connection dropped"))
-
-
 class TestFakeMailer(MailerContract):
     @pytest.fixture
     def post(self) -> FakePost:
-        return FakePost()
+        unknown = "nobody@example.com"
+        return FakePost(FakeMailer(unknown), known=ANN, unknown=unknown)
 
     @pytest.fixture
     def mailer(self, post: FakePost) -> FakeMailer:
         return post.mailer
 
 
-class FakeLetterbox:
-    max_size_bytes = 4096
-
-    def __init__(self) -> None:
-        self.mailbox = FakeMailbox(max_size_bytes=self.max_size_bytes)
-
-    def deliver(self, raw: bytes) -> None:
-        self.mailbox.deliver(raw)
-
-    def remove_first(self) -> None:
-        self.mailbox.remove(f"1:{min(self.mailbox.mails)}")
-
-    def renumber(self) -> None:
-        self.mailbox.renumber()
-
-
 class TestFakeMailbox(MailboxContract):
     @pytest.fixture
     def letterbox(self) -> FakeLetterbox:
-        return FakeLetterbox()
+        return FakeLetterbox(FakeMailbox(max_size_bytes=4096), max_size_bytes=4096)
 
     @pytest.fixture
     def mailbox(self, letterbox: FakeLetterbox) -> FakeMailbox:
@@ -259,7 +230,7 @@ class TestFakeMailbox(MailboxContract):
 class TestFakeMailboxIsWatched(MailWatchContract):
     @pytest.fixture
     def letterbox(self) -> FakeLetterbox:
-        return FakeLetterbox()
+        return FakeLetterbox(FakeMailbox(max_size_bytes=4096), max_size_bytes=4096)
 
     @pytest.fixture
     def watch(self, letterbox: FakeLetterbox) -> MailWatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -19,8 +19,11 @@ from connectors.notices import PostSettings, SlackNotifier, WebhookNotifier, Web
 from orchestrator.capabilities import Notice
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import DoubtClass
+from orchestrator.testing.behind import FakeReaders
+from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from orchestrator.testing.notices import FakeNotifier
+from orchestrator.testing.standin import Standin
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 PATH = "/services/T000/B000/XXXXsecretXXXX"
@@ -119,6 +122,8 @@ class BehindWebhook(InSlack):
 
 
 class TestSlack(NotifierContract):
+    connector = "slack"
+
     @pytest.fixture
     def notifier(self, receiver: Receiver) -> SlackNotifier:
         return slack(receiver)
@@ -128,7 +133,44 @@ class TestSlack(NotifierContract):
         return InSlack(receiver)
 
 
+class Slack(Standin):
+    """Answers as Slack does, and fails on demand; whoever has the address may post."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = True
+
+    def admits(self, headers: Mapping[str, str]) -> bool:
+        return self.open
+
+    def revoke(self) -> None:
+        self.open = False
+
+    def reply(self, method: str, path: str, given: Mapping[str, Any]) -> tuple[int, bytes]:
+        return 200, b"ok"
+
+
+class TestSlackFaults(FaultsContract):
+    connector = "slack"
+
+    @pytest.fixture
+    def faults(self) -> Iterator[Slack]:
+        with Slack() as slack:
+            yield slack
+
+    @pytest.fixture
+    def change(self, faults: Slack) -> Callable[[], object]:
+        notifier = SlackNotifier(PostSettings(url=faults.url + PATH, timeout_seconds=1))
+        return lambda: notifier.notify(NOTICE, effect_id="f-1")
+
+    @pytest.fixture
+    def ask(self, change: Callable[[], object]) -> Callable[[], object]:
+        return change  # there is no call that changes nothing
+
+
 class TestWebhook(NotifierContract):
+    connector = "webhook"
+
     @pytest.fixture
     def notifier(self, receiver: Receiver) -> WebhookNotifier:
         return webhook(receiver)
@@ -138,25 +180,14 @@ class TestWebhook(NotifierContract):
         return BehindWebhook(receiver)
 
 
-class _Told:
-    def __init__(self, notifier: FakeNotifier) -> None:
-        self._notifier = notifier
-
-    def told(self) -> list[str]:
-        return ["\n".join([notice.title, *notice.lines]) for notice in self._notifier.told]
-
-    def drop_next_answer(self) -> None:
-        self._notifier.fail_next(Unavailable("the connection was lost"), after_acting=True)
-
-
 class TestFake(NotifierContract):
     @pytest.fixture
     def notifier(self) -> FakeNotifier:
         return FakeNotifier()
 
     @pytest.fixture
-    def readers(self, notifier: FakeNotifier) -> _Told:
-        return _Told(notifier)
+    def readers(self, notifier: FakeNotifier) -> FakeReaders:
+        return FakeReaders(notifier)
 
 
 def failure(receiver: Receiver, **more: Any) -> ConnectorError:

@@ -34,6 +34,17 @@ class FileLink:
 
 
 CONNECTORS_THAT_BREAK_THE_CONTRACT: dict[str, tuple[dict[str, Any], str]] = {
+    "no version": ({"api": "one"}, "has the API version 'one'; write api='1.0'"),
+    "a version of another kind": ({"api": 1.0}, "has the API version 1.0; write api='1.0'"),
+    "written for an older break": (
+        {"api": "0.9"},
+        "was written for API 0.9, and this orchestrator has 1.0; install a n",
+    ),
+    "written for a newer break": (
+        {"api": "2.0"},
+        "was written for API 2.0, and this orchestrator has 1.0; upgrade pro",
+    ),
+    "written for a newer addition": ({"api": "1.1"}, "was written for API 1.1, and this orchestrator has 1.0; upgrade"),
     "no capability": ({"provides": ()}, "offers no capability; the capabilities are Contacts, FileLinks, "),
     "one capability alone": ({"provides": FileLinks}, "has the class FileLinks as provides; write provides=(FileL"),
     "unknown capability": ({"provides": (FileLink,)}, "did you mean orchestrator.capabilities.FileLinks?"),

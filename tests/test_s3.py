@@ -67,6 +67,8 @@ class Store:
 
 
 class TestS3Files(FileLinksContract):
+    connector = "s3"
+
     @pytest.fixture
     def files(self, bucket: ObjectStore) -> S3Files:
         return connect(bucket)
@@ -77,6 +79,8 @@ class TestS3Files(FileLinksContract):
 
 
 class TestS3FilesInAFolder(FileLinksContract):
+    connector = "s3"
+
     @pytest.fixture
     def files(self, bucket: ObjectStore) -> S3Files:
         return connect(bucket, prefix="patterns/", addressing_style="path")

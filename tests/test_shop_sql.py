@@ -66,6 +66,8 @@ def query_of(columns: dict[str, str]) -> str:
 
 
 class TestShopSqlOrders(OrderRecordsContract):
+    connector = "shop-sql"
+
     @pytest.fixture
     def orders(self, database: shop.Shop) -> ShopSqlOrders:
         return connect(database)

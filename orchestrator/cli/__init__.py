@@ -28,6 +28,8 @@ for _name, _function, _help in (
     ("check", "overview:check", "Does everything fit together, and does every connection work?"),
     ("plugins", "overview:plugins", "List the plug-ins, and what is wrong with broken ones."),
     ("processes", "overview:processes", "List the processes, or show the form of one."),
+    ("new", "new:new", "Write the package of a connector or of a process, to begin with."),
+    ("connectors", "connectors:connectors", "How well a connector keeps its contracts."),
     ("connections", "connections:connections", "List the connections; grant one access to its system."),
     ("run", "running:run", "Execute a process now."),
     ("worker", "service:worker", "Take mail in and execute runs, until stopped."),

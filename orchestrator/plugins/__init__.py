@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.plugins.connector import Connection, Connector, DoubtClass, Settlement
+from orchestrator.plugins.connector import API, Connection, Connector, DoubtClass, Settlement
 from orchestrator.plugins.deadline import within
 from orchestrator.plugins.hooks import (
     PROJECT,
@@ -14,6 +14,7 @@ from orchestrator.plugins.hooks import (
 from orchestrator.plugins.watching import MailWatch, Watchable
 
 __all__ = [
+    "API",
     "PROJECT",
     "Connection",
     "Connector",

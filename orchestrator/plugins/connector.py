@@ -13,6 +13,13 @@ from pydantic import BaseModel
 from orchestrator.capabilities import Receipt
 
 S = TypeVar("S", bound=BaseModel)
+API = "1.0"
+"""The version of capabilities, errors and plug-in contract that connectors are written for.
+
+The minor number grows when something is added (an operation's optional argument, a capability), the major one when
+something that a connector relies on changes. A connector for the same major and an older or equal minor is loaded.
+"""
+_FIRST_API = "1.0"
 
 
 class DoubtClass(StrEnum):
@@ -89,9 +96,11 @@ class Connector(Generic[S]):
         provides: The capabilities, as protocol classes.
         settings: The model of the connection's section: frozen, ``extra="forbid"``.
         build: Makes a connection from settings, without I/O.
+        api: The version of ``orchestrator.plugins.API`` that it was written for.
     """
 
     name: str
     provides: tuple[type, ...]
     settings: type[S]
     build: Callable[[S], Connection]
+    api: str = _FIRST_API

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 
 from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, operations_of
 from orchestrator.errors import PluginError
-from orchestrator.plugins.connector import Connector
+from orchestrator.plugins.connector import API, Connector
 from orchestrator.schedule import Schedule
 from orchestrator.spelling import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 """How connectors and processes are named: ``shop-sql``, ``lost-download``."""
 
+_API = re.compile(r"[0-9]{1,6}\.[0-9]{1,6}")
 
 HOST_SETTINGS = ("connector", "limits")
 """What the host itself reads in every connection's section."""
@@ -64,6 +65,7 @@ def connector_problems(offered: object) -> list[str]:
         return [f"is {_kind(offered)}; give register a Connector(name=..., provides=..., settings=..., build=...)"]
     problems = [
         *_name_problems(offered.name),
+        *_api_problems(offered.api),
         *_provides_problems(offered.provides),
         *_settings_problems(offered.settings),
         *_build_problems(offered.build),
@@ -112,6 +114,17 @@ def _name_problems(name: object) -> list[str]:
     if isinstance(name, str) and NAME.fullmatch(name):
         return []
     return [f"has the name {name!r}; write lower-case letters, digits and hyphens, beginning with a letter"]
+
+
+def _api_problems(api: object) -> list[str]:
+    if not isinstance(api, str) or not _API.fullmatch(api):
+        return [f"has the API version {api!r}; write api={API!r}, the orchestrator.plugins.API that it was written for"]
+    (major, minor), (our_major, our_minor) = (tuple(map(int, each.split("."))) for each in (api, API))
+    if (major, minor) > (our_major, our_minor):
+        return [f"was written for API {api}, and this orchestrator has {API}; upgrade process-orchestrator"]
+    if major < our_major:
+        return [f"was written for API {api}, and this orchestrator has {API}; install a newer version of the connector"]
+    return []
 
 
 def _provides_problems(provides: object) -> list[str]:

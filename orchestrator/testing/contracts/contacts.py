@@ -11,6 +11,7 @@ from orchestrator.capabilities import Contacts, Receipt
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.plugins import Connection, DoubtClass, Settlement
 
+FOREIGN = "Gr\u00fc\u00dfe, \u65e5\u672c\u8a9e, \U0001f4e6 & <b>100 %</b>"
 NOBODY = "nobody-at-all@example.invalid"
 
 
@@ -70,6 +71,10 @@ class ContactsContract:
         assert len(cards.notes_of(cards.known)) == 1
         assert "A fresh link was sent." in "".join(cards.notes_of(cards.known))
         assert receipt.reference
+
+    def test_a_note_is_read_word_for_word(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        contacts.note(cards.known, FOREIGN, effect_id="effect-1")
+        assert FOREIGN in "".join(cards.notes_of(cards.known))
 
     def test_the_same_note_of_two_effects_stands_there_twice(
         self, contacts: ContactConnection, cards: ContactCards

@@ -1,0 +1,74 @@
+"""Writes ``docs/plugin-reference.md`` from the code itself: ``python -m orchestrator.kit.reference > FILE``."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+
+import orchestrator.errors
+import orchestrator.plugins.connector
+from orchestrator.kit.describing import described, roles
+from orchestrator.kit.generating import environment
+from orchestrator.plugins import API, Connector, DoubtClass, hooks
+from orchestrator.plugins.host import CONNECTORS, PROCESSES
+
+_ARGUMENT = re.compile(r"^ +(\w+): (.+?)(?=\n +\w+: |\n\n|\Z)", re.MULTILINE | re.DOTALL)
+_GROUPS = {"register_connectors": CONNECTORS, "register_processes": PROCESSES}
+
+
+def reference() -> str:
+    """Write the page."""
+    page = (
+        environment()
+        .get_template("reference/plugin-reference.md.j2")
+        .render(
+            api=API,
+            hooks=[_hook(name, group) for name, group in _GROUPS.items()],
+            connector=list(_arguments()),
+            doubts=list(_doubts()),
+            capabilities=[described(role) for role in sorted(roles())],
+            errors=_tree(),
+        )
+    )
+    return f"{page.strip()}\n"
+
+
+def _hook(name: str, group: str) -> dict[str, str]:
+    hook = getattr(hooks, name)
+    title = (hook.__doc__ or "").partition("\n")[0]
+    return {"group": group, "written": f"{name}{_bare(inspect.signature(hook))}", "title": title}
+
+
+def _bare(signature: inspect.Signature) -> str:
+    return str(signature).replace("'", "")
+
+
+def _arguments() -> Iterator[dict[str, str]]:
+    told = dict(_ARGUMENT.findall(inspect.getdoc(Connector) or ""))
+    for field in dataclasses.fields(Connector):
+        yield {"name": field.name, "kind": str(field.type), "told": " ".join(told[field.name].split())}
+
+
+def _doubts() -> Iterator[dict[str, str]]:
+    """Read the strings below the members, which Python itself does not keep."""
+    (tree,) = (
+        node
+        for node in ast.parse(inspect.getsource(orchestrator.plugins.connector)).body
+        if isinstance(node, ast.ClassDef) and node.name == DoubtClass.__name__
+    )
+    written = [node.value for node in tree.body[1:] if isinstance(node, ast.Expr)]
+    told = [node.value for node in written if isinstance(node, ast.Constant)]
+    for member, text in zip(DoubtClass, told, strict=True):
+        yield {"name": member.name, "told": str(text)}
+
+
+def _tree() -> str:
+    return (orchestrator.errors.__doc__ or "").split("\n\n")[1].strip()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

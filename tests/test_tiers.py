@@ -1,0 +1,244 @@
+"""A tier is what the tests show: whoever leaves out, changes, skips or excuses a test is found."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deep import DEEP
+
+from orchestrator.capabilities import Mailbox, Notifier
+from orchestrator.errors import ConfigurationError
+from orchestrator.kit.examining import examine, installed_connector, read_notes
+from orchestrator.kit.tiers import Evidence, TestNote, Tier, rulings, tier_of
+from orchestrator.plugins import Connector
+from orchestrator.plugins.connector import S
+from orchestrator.plugins.host import PluginHost
+from orchestrator.testing.contracts.notices import NotifierContract
+from orchestrator.testing.plugin import promised_by
+
+PAGE = (Path(__file__).parent.parent / "docs" / "writing-a-connector.md").read_text()
+ROW = re.compile(r"^\| (`[^|]*`) \| (silver|gold|platinum) \| (?!The|None|No|Faults|Manners)", re.MULTILINE)
+DOCUMENTED = {name.strip("`"): tier for names, tier in ROW.findall(PAGE) for name in names.split(", ")}
+TESTS = {
+    "dropbox": "dropbox",
+    "slack": "notices",
+    "webhook": "notices",
+    "gmail": "gmail_contract",
+    "keap": "keap",
+    "mail": "mail_contract",
+    "s3": "s3",
+    "shop-sql": "shop_sql",
+}
+PROMISED = tuple(promised_by(NotifierContract))
+NAMES = {"NotifierContract": PROMISED, "FaultsContract": ("test_silence",), "MannersContract": ("test_secret",)}
+WHOLE = {contract: dict.fromkeys(tests, "passed") for contract, tests in NAMES.items()}
+
+
+def note(
+    contract: str, test: str, outcome: str, changed: tuple[str, ...] = (), given: tuple[str, ...] = ("change",)
+) -> TestNote:
+    return TestNote(
+        connector="it",
+        contract=contract,
+        test_class="TestIt",
+        test=test,
+        outcome=outcome,
+        reason="no such call",
+        promised=NAMES[contract],
+        changed=changed,
+        given=given,
+    )
+
+
+def notes(*without: str, **outcomes: str) -> list[TestNote]:
+    return [
+        note(contract, test, outcomes.get(test, outcome))
+        for contract, tests in WHOLE.items()
+        if contract not in without
+        for test, outcome in tests.items()
+        if test not in without
+    ]
+
+
+def tier(seen: list[TestNote], provides: tuple[type, ...] = (Notifier,)) -> Tier:
+    return tier_of(rulings(Evidence(provides=provides, notes=seen)))
+
+
+FIRST = PROMISED[0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "reached"),
+    [
+        (notes(), Tier.PLATINUM),
+        (notes("MannersContract"), Tier.GOLD),
+        (notes(test_secret="failed"), Tier.GOLD),
+        (notes(test_secret="skipped"), Tier.GOLD),
+        (notes("FaultsContract"), Tier.SILVER),
+        (notes(test_silence="failed"), Tier.SILVER),
+        (notes(test_silence="deviates"), Tier.SILVER),
+        ([*notes("FaultsContract"), note("FaultsContract", "test_silence", "passed", given=())], Tier.SILVER),
+        (notes(**{FIRST: "deviates"}), Tier.BRONZE),
+        (notes(**{FIRST: "failed"}), Tier.NONE),
+        (notes(**{FIRST: "skipped"}), Tier.NONE),
+        (notes(FIRST), Tier.NONE),
+        ([*notes(), note("NotifierContract", FIRST, "passed", changed=(FIRST,))], Tier.NONE),
+        (notes("NotifierContract"), Tier.NONE),
+        ([], Tier.NONE),
+    ],
+)
+def test_a_tier_is_reached_if_its_rules_and_those_below_are_kept(seen: list[TestNote], reached: Tier) -> None:
+    assert tier(seen) is reached
+
+
+def test_a_capability_whose_contract_nobody_ran_is_noticed() -> None:
+    judged = rulings(Evidence(provides=(Notifier, Mailbox), notes=notes()))
+    assert tier_of(judged) is Tier.NONE
+    assert judged[0].problems == ('no test class inherits MailboxContract with connector = "..."',)
+
+
+SUITE = """
+import pytest
+from orchestrator.testing.behind import FakeReaders
+from orchestrator.testing.contracts.notices import NotifierContract
+from orchestrator.testing.notices import FakeNotifier
+
+
+class Kept(NotifierContract):
+    @pytest.fixture
+    def notifier(self):
+        return FakeNotifier()
+
+    @pytest.fixture
+    def readers(self, notifier):
+        return FakeReaders(notifier)
+
+
+class TestWhole(Kept):
+    connector = "whole"
+
+
+class TestExcused(Kept):
+    connector = "excused"
+    deviations = {"test_a_notice_is_read_word_for_word": "it is shortened"}
+
+    @pytest.fixture
+    def readers(self, notifier):
+        class Short(FakeReaders):
+            def told(self):
+                return [text[:3] for text in super().told()]
+
+        return Short(notifier)
+
+
+class TestExcusedForNothing(Kept):
+    connector = "excused-for-nothing"
+    deviations = {"test_a_notice_is_read_word_for_word": "it is shortened"}
+
+
+class TestSilenced(Kept):
+    connector = "silenced"
+    test_a_notice_is_read_word_for_word = None
+
+
+class TestSoftened(Kept):
+    connector = "softened"
+
+    def test_a_notice_is_read_word_for_word(self):
+        pass
+
+
+class TestSkipped(Kept):
+    connector = "skipped"
+
+    @pytest.fixture
+    def notifier(self):
+        pytest.skip("not today")
+
+
+class TestNamesNobody(Kept):
+    pass
+
+
+def test_something_else():
+    raise AssertionError("runs without --contracts alone")
+"""
+
+
+def connector(name: str) -> Connector[S]:
+    known = installed_connector("slack")
+    return Connector(name=name, provides=known.provides, settings=known.settings, build=known.build)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("suite") / "test_suite.py"
+    file.write_text(SUITE)
+    return file
+
+
+def pytest_on(suite: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(suite)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.fixture(scope="module")
+def noted(suite: Path) -> list[TestNote]:
+    """What became of the contracts of all connectors, with several processes at work."""
+    file = suite.parent / "notes.json"
+    pytest_on(suite, f"--contracts={file}", "-n", "2")
+    return read_notes(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "reached"),
+    [
+        ("whole", Tier.SILVER),
+        ("excused", Tier.BRONZE),
+        ("excused-for-nothing", Tier.NONE),
+        ("silenced", Tier.NONE),
+        ("softened", Tier.NONE),
+        ("skipped", Tier.NONE),
+    ],
+)
+def test_pytest_tells_what_became_of_a_connectors_contracts(noted: list[TestNote], name: str, reached: Tier) -> None:
+    assert tier([note for note in noted if note.connector == name]) is reached
+
+
+def test_the_names_of_what_was_changed_are_told(noted: list[TestNote]) -> None:
+    (changed,) = {note.changed for note in noted if note.connector == "silenced"}
+    assert changed == ("test_a_notice_is_read_word_for_word",)
+
+
+def test_without_our_options_pytest_runs_everything_and_knows_deviations(suite: Path) -> None:
+    assert pytest_on(suite).splitlines()[-1].startswith("2 failed, 21 passed, 4 skipped, 1 xfailed")
+
+
+def test_a_connector_without_contracts_is_told_what_to_write(suite: Path) -> None:
+    with pytest.raises(ConfigurationError, match='write connector = "nobody" in each class'):
+        examine(connector("nobody"), suite)
+
+
+def test_tests_that_cannot_be_run_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import no_such_module")
+    with pytest.raises(ConfigurationError, match="no_such_module"):
+        examine(connector("slack"), tmp_path)
+
+
+def test_a_connector_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ConfigurationError, match='no connector "slak" is installed; did you mean "slack"'):
+        installed_connector("slak")
+
+
+def test_every_connector_of_ours_has_a_documented_tier() -> None:
+    assert set(DOCUMENTED) == set(TESTS) == set(PluginHost().connectors())
+
+
+@pytest.mark.parametrize("name", TESTS if DEEP else ["shop-sql"])
+def test_a_connector_of_ours_reaches_the_tier_that_is_documented(name: str) -> None:
+    evidence, _ = examine(installed_connector(name), Path(__file__).parent / f"test_{TESTS[name]}.py")
+    assert tier_of(rulings(evidence)) == DOCUMENTED[name]
