@@ -19,7 +19,8 @@ from orchestrator.record.trail import Event
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.systems import PASSWORD, Sandbox, wait_until
 
-PATIENCE = 60
+PATIENCE = 180
+"""Prefect's SQLite may stand still for a minute, and more, when its requests wait for each other's connections."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 GONE = "r-gone"
 
@@ -66,7 +67,8 @@ def set_state(sandbox: Sandbox, flow_run_id: str, state_type: str, *, force: boo
 
 def press_run(sandbox: Sandbox, **form: object) -> str:
     """Start lost-download as the form of the Prefect UI does."""
-    deployment = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")
+    known = "/deployments/name/lost-download/lost-download"
+    deployment = wait_until(lambda: sandbox.ask_prefect("GET", known), PATIENCE)
     path = f"/deployments/{deployment['id']}/create_flow_run"
     created = wait_until(lambda: sandbox.ask_prefect("POST", path, {"parameters": {"request": form}}), PATIENCE)
     return str(created["id"])

@@ -24,9 +24,13 @@ from orchestrator.record.verify import verify
 from orchestrator.sandbox.shop import ONE_PURCHASE
 from orchestrator.sandbox.systems import STRANGER, Sandbox, wait_until
 
-PATIENCE = 60
+PATIENCE = 180
+"""Prefect's SQLite may stand still for a minute, and more, when its requests wait for each other's connections."""
 CLERK = Actor(name="operator:ann", auth="test")
 NOBODY = "nobody.at.all@example.com"
+
+# Prefect's server on SQLite answers late, or with 503, while its own requests wait for each other.
+pytestmark = pytest.mark.flaky(reruns=2)
 
 
 class Window:

@@ -48,6 +48,9 @@ from orchestrator.sandbox.systems import STRANGER, Sandbox, SandboxError, wait_u
 
 SCHEDULED = "tom.okafor@example.org"
 
+# Prefect's server on SQLite answers late, or with 503, while its own requests wait for each other.
+pytestmark = pytest.mark.flaky(reruns=2)
+
 
 @pytest.fixture(scope="module")
 def prefect() -> list[subprocess.Popen[bytes]]:
@@ -333,7 +336,7 @@ def test_what_killed_workers_left_is_finished_once_and_shown_as_it_is(
     sandbox: Sandbox, app: Application, workers: list[subprocess.Popen[bytes]], kill: int
 ) -> None:
     parked = press_run(sandbox, email=STRANGER)
-    flow_run_ended(sandbox, parked)
+    flow_run_suspended(sandbox, parked)
     mails = count_mails(sandbox, ONE_PURCHASE)
     with shop_held(sandbox):
         under_way = press_run_and_wait_for_its_first_step(sandbox, app, email=ONE_PURCHASE)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from shutil import which
 from typing import Any
 
 import httpx
@@ -31,7 +32,12 @@ from orchestrator.sandbox.shop import ONE_PURCHASE, THREE_PURCHASES
 from orchestrator.sandbox.systems import PASSWORD
 from orchestrator.settings import RetentionSettings
 
-pytestmark = pytest.mark.postgres
+# Two cores carry four programs of ours, Prefect, PostgreSQL and Redis at once.
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.flaky(reruns=2),
+    pytest.mark.skipif(not which("redis-server"), reason="needs Redis; Debian: apt-get install redis-server"),
+]
 DELIVERIES = cases(40, 1000)
 CUSTOMERS = (ONE_PURCHASE, THREE_PURCHASES)
 SENDERS = 8
