@@ -13,7 +13,6 @@ from orchestrator.ledger import states
 from orchestrator.ledger.effects import FIRST_DELAY, LONGEST_DELAY, delay
 from orchestrator.ledger.states import (
     CALL_GRACE,
-    DECISIONS,
     FINAL,
     KEY_MARGIN,
     TRANSITIONS,
@@ -29,6 +28,9 @@ from orchestrator.plugins import DoubtClass, Settlement
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ARROW = re.compile(r"--([a-z-]+)-->\s+([A-Z_]+)")
 SPANS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3))
+
+DECISIONS = {Cause.HAPPENED, Cause.RETRY, Cause.GIVE_UP}
+"""What an operator can say of an effect that nobody else can settle."""
 
 
 def settlement(doubt: DoubtClass, *, settle: timedelta = timedelta(0), lifetime: timedelta | None = None) -> Settlement:

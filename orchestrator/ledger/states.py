@@ -65,9 +65,6 @@ class Cause(StrEnum):
     GIVE_UP = "give-up"
 
 
-DECISIONS = frozenset({Cause.HAPPENED, Cause.RETRY, Cause.GIVE_UP})
-"""What an operator can say of an effect that nobody else can settle."""
-
 _PLANNED, _ATTEMPTING, _IN_DOUBT, _ASKED = State.PLANNED, State.ATTEMPTING, State.IN_DOUBT, State.NEEDS_DECISION
 
 TRANSITIONS: dict[tuple[State | None, Cause], tuple[State, str]] = {

@@ -9,7 +9,7 @@ from threading import Event, Lock
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
-from orchestrator.errors import LeaseLost, OrchestratorError, RunPostponed
+from orchestrator.errors import LeaseLost, OrchestratorError, RunParked, RunPostponed
 from orchestrator.kernel.runs import Run
 from orchestrator.logs import about
 
@@ -76,6 +76,8 @@ class Sweep:
             self._app.kernel.go_on(self._app.definition(run.process), run)
         except RunPostponed as exc:
             logger.warning("Run %s is postponed to %s: %s", run.run_id, f"{exc.due_at:%H:%M:%S}", exc)
+        except RunParked as exc:
+            logger.warning("Run %s waits for a person: %s", run.run_id, exc)
         except LeaseLost as exc:
             logger.debug("Run %s: %s", run.run_id, exc)
         except OrchestratorError as exc:
