@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from email.headerregistry import Address
 from typing import Any
 
@@ -83,9 +84,16 @@ def ask_first(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: People
     mailer.send(OutgoingMail(to=inbox.read(request.delivery).sender, subject="s", text="t"))
 
 
+def ask_for_an_hour(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: People) -> None:
+    """Answer once a person says so, or nobody says anything."""
+    people.decide(ASK.model_copy(update={"due_in": timedelta(hours=1), "otherwise": "yes"}))
+    mailer.send(OutgoingMail(to=inbox.read(request.delivery).sender, subject="s", text="t"))
+
+
 ECHO, PASS_ON = ProcessDefinition("echo", echo), ProcessDefinition("pass-on", pass_on)
 SERVE, ASK_FIRST = ProcessDefinition("serve", serve), ProcessDefinition("ask-first", ask_first)
-PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST)}
+ASK_FOR_AN_HOUR = ProcessDefinition("ask-for-an-hour", ask_for_an_hour)
+PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_FOR_AN_HOUR)}
 
 
 class Shop:
@@ -243,6 +251,17 @@ def test_what_a_person_decided_is_not_limited(record: Record) -> None:
         shop.people.answer(question.question_id, ASK_FIRST_YES, CLERK)
     shop.work()
     assert len(shop.mailer.sent) == 3
+
+
+def test_a_deadline_is_no_persons_word(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, ASK_FOR_AN_HOUR, answers_per_day=1)
+    for _ in range(3):
+        shop.receive()
+    shop.work()
+    clock.advance(hours=1)
+    shop.people.pass_deadlines()
+    shop.work()
+    assert (len(shop.mailer.sent), len(shop.held())) == (1, 2)
 
 
 def test_a_process_that_is_started_by_another_has_the_limits_of_the_mail(record: Record) -> None:

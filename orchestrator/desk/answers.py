@@ -101,7 +101,8 @@ def _origin(tx: Connection, run_id: str | None) -> Any:
 
 def _has_a_persons_word(tx: Connection, run_id: str) -> bool:
     """Tell whether a person decided something in this run, or let it go on."""
-    theirs = (audit_event.c.kind.in_(["decision.made", "run.resumed"]), audit_event.c.actor != SYSTEM.name)
+    # A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
+    theirs = (audit_event.c.kind.in_(["decision.made", "run.resumed"]), audit_event.c.actor_auth != SYSTEM.auth)
     chosen = select(audit_event.c.event_id).where(audit_event.c.chain_id == run_id, *theirs)
     return tx.execute(chosen.limit(1)).first() is not None
 
