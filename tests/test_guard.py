@@ -150,6 +150,17 @@ def test_a_refused_credential_is_told_and_an_answer_alone_does_not_mend_it(
     assert reported == [(ConnectionState.DENIED, "the password is wrong")]
 
 
+def test_a_state_that_cannot_be_recorded_does_not_change_what_came_of_the_call(clock: Seconds) -> None:
+    def refuse(_state: ConnectionState, _reason: str) -> None:
+        raise OSError("the disk is full")
+
+    guard = Guard("shop", refuse, clock=clock)
+    fail(guard, AccessDenied("the password is wrong"))
+    fail(guard, DOWN, FAILURES)
+    clock.now += 5
+    assert guard.call(lambda: "yes") == "yes"
+
+
 def test_operations_go_through_the_guard_and_everything_else_past_it(guard: Guard) -> None:
     files = FakeFiles(Asset(key="a.zip"))
     guarded = Guarded(files, (FileLinks,), guard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
@@ -24,6 +25,7 @@ FIRST_REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 120.0
 WORTH_WAITING_SECONDS = 1.0
 """A call waits for its turn for so long; for a longer wait its run gives the worker free."""
+logger = logging.getLogger(__name__)
 
 
 class ConnectionState(StrEnum):
@@ -120,7 +122,7 @@ class Guard:
             was_down = self._failures >= FAILURES
             self._failures, self._rests_until = 0, 0.0
         if was_down:
-            self._report(ConnectionState.WORKING, "")
+            self._tell(ConnectionState.WORKING, "")
 
     def _admit(self) -> None:
         with self._lock:
@@ -152,7 +154,7 @@ class Guard:
             case Unavailable():
                 self._count(error)
             case AccessDenied():
-                self._report(ConnectionState.DENIED, str(error))
+                self._tell(ConnectionState.DENIED, str(error))
             case _:
                 self.answers()
 
@@ -169,7 +171,16 @@ class Guard:
             if is_down:
                 self._rests_until, self._asked_for_rest = self._clock() + self._rest(), False
         if is_down:
-            self._report(ConnectionState.DOWN, str(error))
+            self._tell(ConnectionState.DOWN, str(error))
+
+    def _tell(self, state: ConnectionState, reason: str) -> None:
+        """Report; what comes of that never changes what came of the call."""
+        try:
+            self._report(state, reason)
+        except Exception as exc:  # noqa: BLE001 - the state is told again with the next call that fails, or by the watch
+            logger.warning(
+                "Connection %s is %s, which could not be recorded: %s", self._name, state, type(exc).__name__
+            )
 
     def _rest(self) -> float:
         """Return how long to leave a connection alone that is down: longer each time, within reason."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from orchestrator.bindings.guard import ConnectionState, Report
 from orchestrator.kernel.runs import Runs
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
+from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import connection_state
 from orchestrator.record.trail import Context, Draft
 
@@ -66,10 +67,10 @@ class ConnectionHealth:
             if (known or ConnectionState.WORKING) == state:
                 return
             row = {"state": state, "since": stamp(now), "reason": reason}
-            if known is None:
-                tx.execute(insert(connection_state).values(connection=connection, **row))
-            else:
+            if known is not None:
                 tx.execute(update(connection_state).where(mine).values(row))
+            elif not insert_if_new(tx, connection_state, {"connection": connection, **row}, unique=["connection"]):
+                return  # another worker was first
             changed = Draft(kind=f"connection.{state}", context=Context(connection=connection), data={"reason": reason})
             self._record.trail.append_alone(tx, f"connection:{connection}", changed, now)
             if state is ConnectionState.WORKING:
