@@ -173,13 +173,18 @@ class WatchedStore:
         self.close = inner.close
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """Open a transaction."""
         self._boundary("write")
-        with self._inner.write() as tx:
+        with self._inner.write(durable=durable) as tx:
             yield tx
             self._boundary("commit")
         self._boundary("committed")
+
+    def commit(self, change: Callable[[Connection], object]) -> object:
+        """Make a change in a transaction of its own."""
+        with self.write() as tx:
+            return change(tx)
 
 
 def watched(record: Record, boundary: Callable[[str], None]) -> Record:

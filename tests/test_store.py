@@ -80,6 +80,8 @@ def test_writers_wait_for_each_other_and_none_is_lost(record: Record, reopen: Ca
 @pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)
 def test_sqlite_flushes_every_commit_and_overwrites_what_is_deleted(record: Record) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
+    with record.store.write(durable=False) as tx:
+        assert tx.execute(text("PRAGMA synchronous")).scalar_one() == 1
     with record.store.write() as tx:
         assert {name: tx.execute(text(f"PRAGMA {name}")).scalar_one() for name in wanted} == wanted
 
@@ -87,6 +89,8 @@ def test_sqlite_flushes_every_commit_and_overwrites_what_is_deleted(record: Reco
 @pytest.mark.parametrize("record_url", ["postgresql"], indirect=True)
 @pytest.mark.postgres
 def test_postgresql_answers_a_commit_when_it_is_flushed(record: Record) -> None:
+    with record.store.write(durable=False) as tx:
+        assert tx.execute(text("SHOW synchronous_commit")).scalar_one() == "off"
     with record.store.write() as tx:
         assert tx.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
 

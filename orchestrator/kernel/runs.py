@@ -177,7 +177,9 @@ class Runs:
             The runs with their new fences, in the order of ``due``.
         """
         now = self._record.clock()
-        with self._record.store.write() as tx:
+        # A power cut that undoes the claim ends its owner as well, or comes before anything was done on its strength:
+        # the first intent is durable, and everything before it with it.
+        with self._record.store.write(durable=False) as tx:
             rows = waiting.claim(tx, owner, processes, limit=limit, now=now, until=now + self.lease)
         return [_run(row) for row in rows]
 

@@ -15,10 +15,9 @@ from orchestrator.kernel.runs import LEASE, Mirror, Run
 from orchestrator.record.clock import stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
-from orchestrator.record.store import repeated
 from orchestrator.record.tables import effect
 from orchestrator.record.tables import run as run_table
-from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of
+from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of, linked
 from orchestrator.record.verify import breach_of
 
 LOOK = timedelta(seconds=0.1)
@@ -179,7 +178,7 @@ class Session:
         now = self.now()
         until = now + (self._lease if call is None else call + self._lease / 2)
         try:
-            head = repeated(lambda: self._write(drafts, change, {"lease_until": stamp(until), **(run or {})}, now))
+            head = self._write(drafts, change, {"lease_until": stamp(until), **(run or {})}, now)
         except IntegrityError as exc:
             self._report("chain.fork", {"fence": self.run.fence})
             self._report_kept()
@@ -207,12 +206,17 @@ class Session:
                 self.report_late(str(draft.context.effect_id), "success")
 
     def _write(self, drafts: Sequence[Draft], change: Change | None, columns: Mapping[str, Any], now: datetime) -> Head:
-        with self._record.store.write() as tx:
+        links = linked(self.run.run_id, self._head, [*self._kept, *drafts], now)
+        changes = [*self._changes, *([change] if change else [])]
+
+        def write(tx: Connection) -> None:
             self._hold(tx, columns)
-            head = self._record.trail.append(tx, self.run.run_id, self._head, [*self._kept, *drafts], now)
-            for each in [*self._changes, *([change] if change else [])]:
+            self._record.trail.insert(tx, links)
+            for each in changes:
                 each(tx)
-        return head
+
+        self._record.store.commit(write)
+        return links.head
 
     def _hold(self, tx: Connection, columns: Mapping[str, Any]) -> None:
         mine = {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.record.migrations import bring_up_to_date
 from orchestrator.record.pen import Pen
+from orchestrator.record.together import Together
 from orchestrator.wakeup import Wakeup, reasons_to_wake
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -48,6 +49,7 @@ UNWRITABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 CONFLICTS = frozenset({"40001", "40P01"})
 """PostgreSQL, appendix A: serialization_failure, deadlock_detected. The transaction was undone, and may be repeated."""
 ATTEMPTS = 5
+_WITHOUT_WAITING = text("SET LOCAL synchronous_commit = off")
 T = TypeVar("T")
 
 
@@ -77,6 +79,7 @@ class Store:
         self.wakeup = Wakeup(self._engine)
         """Wakes who waits for work, and waits for it."""
         self._one_writer = _one_writer(self._engine.url)
+        self._together = Together(self.write)
         try:
             with _explained(), self.write() as tx:
                 bring_up_to_date(tx)
@@ -90,13 +93,35 @@ class Store:
         return self._engine.dialect.name
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that is durable when the block ends, and undone if it raises."""
-        with self._one_writer(), self._engine.begin() as tx:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a transaction that is durable when the block ends, and undone if it raises.
+
+        Args:
+            durable: False if nobody needs to wait for the disk: everybody sees it when the block ends, but a power cut
+                may undo it, as long as nothing durable was written after it.
+        """
+        with self._one_writer(), self._begin(durable=durable) as tx:
             reasons = reasons_to_wake(tx)
             yield tx
         if reasons:
             self.wakeup.wake()
+
+    def commit(self, change: Callable[[Connection], T]) -> T:
+        """Make a change durable; on SQLite, together with what other threads have ready meanwhile.
+
+        Args:
+            change: Made within a transaction; made again if that was undone.
+
+        Returns:
+            What it returned.
+        """
+        if self.dialect == "sqlite":
+            return self._together.commit(change)
+        return repeated(lambda: self._commit_alone(change))
+
+    def _commit_alone(self, change: Callable[[Connection], T]) -> T:
+        with self.write() as tx:
+            return change(tx)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -108,6 +133,17 @@ class Store:
         """Close all connections."""
         self.wakeup.close()
         self._engine.dispose()
+
+    @contextmanager
+    def _begin(self, *, durable: bool) -> Iterator[Connection]:
+        if durable:
+            with self._engine.begin() as tx:
+                yield tx
+        else:
+            with self._engine.connect().execution_options(synchronous="NORMAL") as tx, tx.begin():
+                if self.dialect == "postgresql":
+                    tx.execute(_WITHOUT_WAITING)
+                yield tx
 
     def _snapshot(self) -> dict[str, Any]:
         if self.dialect == "sqlite":
@@ -148,15 +184,17 @@ def _sqlite_engine(url: URL) -> Engine:
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+        options, cursor = connection.get_execution_options(), connection.connection.cursor()
+        begin = options.get("begin", "BEGIN IMMEDIATE")
         try:
-            connection.connection.cursor().execute(begin)  # it has no result that would have to be prepared
+            # In WAL mode, NORMAL does not wait for the disk (sqlite.org/pragma.html#pragma_synchronous).
+            cursor.execute(f"PRAGMA synchronous = {options.get('synchronous', 'FULL')}")
+            cursor.execute(begin)
         except sqlite3.OperationalError as exc:
             raise OperationalError(begin, {}, exc) from exc
 

@@ -118,6 +118,21 @@ class Event:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Links:
+    """Events that are ready to be appended to a chain.
+
+    Args:
+        events: Their rows.
+        drafts: What they were made of.
+        head: The chain's head when they are appended.
+    """
+
+    events: list[dict[str, Any]]
+    drafts: Sequence[Draft]
+    head: Head
+
+
 class Trail:
     """Reads and appends audit events.
 
@@ -137,14 +152,17 @@ class Trail:
         Raises:
             sqlalchemy.exc.IntegrityError: Somebody else appended to the chain: ``head`` is not its end.
         """
-        events, private = list[dict[str, Any]](), list[dict[str, Any]]()
-        for draft in drafts:
-            event, head = _event(chain_id, head, draft, now)
-            events.append(event)
-            private += self._private(tx, str(event["event_id"]), draft)
-        _INSERT_EVENT.many(tx, events)
-        _INSERT_PRIVATE.many(tx, private)
-        return head
+        links = linked(chain_id, head, drafts, now)
+        self.insert(tx, links)
+        return links.head
+
+    def insert(self, tx: Connection, links: Links) -> None:
+        """Append what ``linked`` made, in the caller's transaction; raises as ``append``."""
+        _INSERT_EVENT.many(tx, links.events)
+        drafts = zip(links.events, links.drafts, strict=True)
+        _INSERT_PRIVATE.many(
+            tx, [row for event, draft in drafts for row in self._private(tx, event["event_id"], draft)]
+        )
 
     def append_alone(self, tx: Connection, chain_id: str, draft: Draft, now: datetime) -> None:
         """Append one event to a chain that the caller does not own, wherever it ends now."""
@@ -201,6 +219,15 @@ class Trail:
                 "nonce": nonce,
                 "ciphertext": ciphertext,
             }
+
+
+def linked(chain_id: str, head: Head, drafts: Sequence[Draft], now: datetime) -> Links:
+    """Make the next links of a chain, without a transaction: others that write need not wait meanwhile."""
+    events = []
+    for draft in drafts:
+        event, head = _event(chain_id, head, draft, now)
+        events.append(event)
+    return Links(events=events, drafts=drafts, head=head)
 
 
 def _event(chain_id: str, head: Head, draft: Draft, now: datetime) -> tuple[dict[str, Any], Head]:
