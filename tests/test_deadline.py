@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gc
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from datetime import timedelta
-from threading import Event, current_thread
+from threading import Barrier, Event, current_thread
+from weakref import ref
 
 import pytest
 
-from orchestrator.plugins import within
+from orchestrator.plugins import after, within
 
 LONG = timedelta(seconds=30)
 
@@ -41,3 +44,54 @@ def test_the_question_sees_the_context_of_its_asker() -> None:
     case = ContextVar[str]("case")
     case.set("case-1")
     assert within(LONG, case.get) == "case-1"
+
+
+def test_one_question_after_the_other_is_asked_by_the_same_thread() -> None:
+    assert within(LONG, current_thread) is within(LONG, current_thread)
+
+
+def test_many_questions_at_once_wait_for_none_of_the_others() -> None:
+    together = Barrier(20)
+    with ThreadPoolExecutor(20) as pool:
+        places = [pool.submit(within, LONG, together.wait) for _ in range(20)]
+    assert sorted(each.result() for each in places) == list(range(20))
+
+
+def test_nothing_of_an_answered_question_is_kept() -> None:
+    class Secret:
+        pass
+
+    secret = Secret()
+    known = ref(secret)
+    assert within(LONG, lambda held=secret: held is not None)  # type: ignore[misc]
+    del secret
+    within(LONG, gc.collect)
+    assert known() is None
+
+
+def test_alarms_come_in_the_order_of_their_time() -> None:
+    rung: list[str] = []
+    last = Event()
+    after(0.06, last.set)
+    after(0.04, lambda: rung.append("second"))
+    after(0.02, lambda: rung.append("first"))
+    assert last.wait(LONG.total_seconds())
+    assert rung == ["first", "second"]
+
+
+def test_an_alarm_that_was_called_off_does_not_come() -> None:
+    rung: list[str] = []
+    last = Event()
+    call_off = after(0.02, lambda: rung.append("called off"))
+    after(0.04, last.set)
+    call_off()
+    assert last.wait(LONG.total_seconds())
+    assert rung == []
+
+
+def test_an_alarm_that_fails_is_in_no_other_ones_way(caplog: pytest.LogCaptureFixture) -> None:
+    last = Event()
+    after(0, lambda: 1 / 0)
+    after(0, last.set)
+    assert last.wait(LONG.total_seconds())
+    assert "ZeroDivisionError" in caplog.text

@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.plugins import within
+from orchestrator.plugins import after, within
 
 _Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)
@@ -24,7 +24,7 @@ class Deadline:
     """Ends the connections that it watches when the time is over, whatever they wait for then.
 
     The time-outs of ``smtplib`` and ``imaplib`` bound one read: a server that sends a byte now and then
-    keeps them waiting for ever. So a timer holds a second handle of each connection and shuts it down.
+    keeps them waiting for ever. So an alarm holds a second handle of each connection and shuts it down.
     The handle stays valid when TLS takes over the socket.
 
     Use it as a context manager around the whole conversation. If that ends with an error, or with the end of
@@ -36,21 +36,21 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._end = monotonic() + seconds
         self._handles: list[socket.socket] = []
         self._lock = threading.Lock()
         self._fired = False
-        self._timer = threading.Timer(seconds, self._shut_down)
-        self._timer.daemon = True
+        self._call_off: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        self._call_off = after(self._seconds, self._shut_down)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._call_off()
         with self._lock:
             for handle in self._handles:
                 if error is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from binascii import b2a_qp
 from datetime import UTC, datetime
 from email.headerregistry import Address, HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from functools import cache
+from typing import Any
 from uuid import uuid4
 
 from orchestrator.capabilities import Notice, OutgoingMail
@@ -32,6 +34,8 @@ for _name in ("In-Reply-To", "References"):
     # As plain text the standard library would break a long id into encoded words, and with it the customer's thread.
     _HEADERS.map_to_type(_name, MessageIDHeader)  # type: ignore[arg-type]  # the registry adds the base class itself
 _POLICY = SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
+_BOUNDARY = "=_part"
+"""Text in quoted-printable never holds "=_" (RFC 2045 6.7 advises it)."""
 
 
 def message_id(effect_id: str | None, domain: str) -> str:
@@ -60,18 +64,37 @@ def compose(mail: OutgoingMail, *, sender: Address, identifier: str) -> EmailMes
     message = EmailMessage(policy=_POLICY)
     message["Message-ID"] = identifier
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["From"] = sender
+    message["From"] = _same("From", str(sender))
     message["To"] = _recipient(mail.to)
     message["Subject"] = _CONTROLS.sub(" ", mail.subject)
     answered = (mail.in_reply_to or "").strip()
     if _MESSAGE_ID.fullmatch(answered):
         message["In-Reply-To"] = message["References"] = answered
-    message["Auto-Submitted"] = "auto-replied" if answered else "auto-generated"
-    # Quoted-printable carries every character and every line length through every server.
-    message.set_content(mail.text, cte="quoted-printable")
-    if mail.html is not None:
-        message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+    message["Auto-Submitted"] = _same("Auto-Submitted", "auto-replied" if answered else "auto-generated")
+    message["MIME-Version"] = _same("MIME-Version", "1.0")
+    if mail.html is None:
+        _fill(message, "plain", mail.text)
+    else:
+        message["Content-Type"] = _same("Content-Type", f'multipart/alternative; boundary="{_BOUNDARY}"')
+        for kind, text in (("plain", mail.text), ("html", mail.html)):
+            part = EmailMessage(policy=_POLICY)
+            _fill(part, kind, text)
+            message.attach(part)
     return message
+
+
+@cache
+def _same(name: str, value: str) -> Any:
+    """Return a header that many mails have, parsed once: that takes as long as to hand the mail over."""
+    return _HEADERS(name, value)
+
+
+def _fill(part: EmailMessage, kind: str, text: str) -> None:
+    """Put a text in; quoted-printable carries every character and every line length through every server."""
+    part["Content-Type"] = _same("Content-Type", f'text/{kind}; charset="utf-8"')
+    part["Content-Transfer-Encoding"] = _same("Content-Transfer-Encoding", "quoted-printable")
+    lines = [*text.encode().splitlines(), b""]
+    part.set_payload(b2a_qp(b"\n".join(lines), istext=True).decode("ascii"))
 
 
 def tell(notice: Notice, *, to: str) -> OutgoingMail:

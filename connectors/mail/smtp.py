@@ -199,10 +199,12 @@ class _Client(smtplib.SMTP):
             Unavailable: Ambiguous: the end of the mail went out, and no definite answer came.
             smtplib.SMTPException: It was refused or broke off before.
         """
-        code, answer = self.mail(sender, [f"size={len(payload)}"] if self.has_extn("size") else [])
+        # The library would take both addresses apart first, which are plain ones.
+        size = f" SIZE={len(payload)}" if self.has_extn("size") else ""
+        code, answer = self.docmd("MAIL", f"FROM:<{sender}>{size}")
         if code not in _SUCCESS:
             raise smtplib.SMTPSenderRefused(code, answer, sender)
-        code, answer = self.rcpt(recipient)
+        code, answer = self.docmd("RCPT", f"TO:<{recipient}>")
         if code not in _SUCCESS:
             raise smtplib.SMTPResponseException(code, answer)
         code, answer = self.docmd("DATA")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.plugins.connector import API, Connection, Connector, DoubtClass, Settlement
-from orchestrator.plugins.deadline import within
+from orchestrator.plugins.deadline import after, within
 from orchestrator.plugins.hooks import (
     PROJECT,
     RegisterConnector,
@@ -24,6 +24,7 @@ __all__ = [
     "RegisterProcess",
     "Settlement",
     "Watchable",
+    "after",
     "hookimpl",
     "hookspec",
     "within",

@@ -1,22 +1,34 @@
-"""A total time-out for vendors' clients that only know time-outs per read."""
+"""Total time-outs for vendors' clients that only know time-outs per read.
+
+No thread is started for each call: that would take longer than many a call itself.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from datetime import timedelta
-from threading import Thread
-from typing import TypeVar
+from heapq import heappop, heappush
+from itertools import count
+from queue import Empty, SimpleQueue
+from threading import Condition, Thread
+from time import monotonic
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+MOST_IDLE = 32
+"""So many threads are kept for the next questions."""
 
 
 def within(limit: timedelta, ask: Callable[[], T]) -> T:
     """Wait for an answer until the limit, and then no longer.
 
     A socket's time-out starts afresh with every byte, and a name look-up has none; so the question
-    is asked in a thread of its own, which is left behind when the limit has passed.
+    is asked in another thread, which is left behind when the limit has passed.
 
     Args:
         limit: Total time to wait.
@@ -25,13 +37,105 @@ def within(limit: timedelta, ask: Callable[[], T]) -> T:
     Raises:
         TimeoutError: No answer came in time.
     """
-    answer: Future[T] = Future()
+    answers: SimpleQueue[_Answer] = SimpleQueue()
+    _ask_elsewhere(copy_context(), ask, answers)
+    try:
+        answer, error = answers.get(timeout=max(limit.total_seconds(), 0))
+    except Empty:
+        raise TimeoutError("no answer in time") from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
 
-    def wait() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - raised again where the answer is awaited
-            answer.set_exception(error)
 
-    Thread(target=copy_context().run, args=(wait,), name="within-deadline", daemon=True).start()
-    return answer.result(limit.total_seconds())
+def after(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+    """Do something when a time is over, unless that is called off before.
+
+    Args:
+        seconds: The time from now on.
+        act: Done in a thread that serves everybody: it must be quick, and wait for nothing.
+
+    Returns:
+        Call it to call it off.
+    """
+    return _ALARMS.set(monotonic() + seconds, act)
+
+
+_Answer = tuple[Any, BaseException | None]
+"""The answer, or the error instead."""
+_Question = tuple[Context, Callable[[], Any], "SimpleQueue[_Answer]"]
+
+
+class _Asker(Thread):
+    """Asks one question after the other."""
+
+    def __init__(self) -> None:
+        super().__init__(name="within-deadline", daemon=True)
+        self.questions: SimpleQueue[_Question] = SimpleQueue()
+
+    def run(self) -> None:
+        """Ask, until there are enough others that wait for questions."""
+        is_wanted = True
+        while is_wanted:
+            context, ask, answers = self.questions.get()
+            answer: _Answer
+            try:
+                answer = context.run(ask), None
+            except BaseException as error:  # noqa: BLE001 - raised again where the answer is awaited
+                answer = None, error
+            is_wanted = len(_IDLE) < MOST_IDLE
+            if is_wanted:
+                _IDLE.append(self)  # before it is answered, so that the next question finds it
+            answers.put(answer)
+            del context, ask, answers, answer  # nothing of it lives on while this thread waits
+
+
+_IDLE: list[_Asker] = []
+os.register_at_fork(after_in_child=_IDLE.clear)  # a child has none of these threads
+
+
+def _ask_elsewhere(context: Context, ask: Callable[[], Any], answers: SimpleQueue[_Answer]) -> None:
+    try:
+        asker = _IDLE.pop()
+    except IndexError:
+        asker = _Asker()
+        asker.start()
+    asker.questions.put((context, ask, answers))
+
+
+class _Alarms:
+    """Does things when their time has come, in one thread for all."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._numbers = count()
+        self._due: list[tuple[float, int, list[Callable[[], None]]]] = []
+        """Moment, number, and what is to be done: emptied when it is called off."""
+        self._thread: Thread | None = None
+
+    def set(self, moment: float, act: Callable[[], None]) -> Callable[[], None]:
+        todo = [act]
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():  # the first time, and after a fork
+                self._thread = Thread(target=self._run, name="alarms-of-calls", daemon=True)
+                self._thread.start()
+            is_first = not self._due or moment < self._due[0][0]
+            heappush(self._due, (moment, next(self._numbers), todo))
+            if is_first:
+                self._changed.notify()
+        return todo.clear
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._due or (wait := self._due[0][0] - monotonic()) > 0:
+                    self._changed.wait(wait if self._due else None)
+                _, _, todo = heappop(self._due)
+            for act in [*todo]:
+                try:
+                    act()
+                except Exception as exc:  # noqa: BLE001 - the others must have their time-outs all the same
+                    logger.error("A time-out could not be carried out: %s", type(exc).__name__)  # noqa: TRY400
+
+
+_ALARMS = _Alarms()
