@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -99,7 +99,7 @@ class Application:
         return Kernel(
             self.record,
             self.runs,
-            self._bind,
+            cache(self._bind),
             owner=owner,
             meter=self.measures,
             stopping=self.stopping.is_set,

@@ -86,7 +86,7 @@ def test_a_connection_is_kept_for_the_next_mail(proxy: FaultProxy) -> None:
 def test_a_kept_connection_that_was_lost_is_replaced(proxy: FaultProxy) -> None:
     sender = mailer(proxy.port)
     sender.send(MAIL, effect_id="effect-1")
-    proxy.lose_request(at=b"rset\r\n")
+    proxy.lose_request(at=b"MAIL FROM")
     sender.send(MAIL, effect_id="effect-2")
     assert (proxy.connections, proxy.pending) == (2, False)
 

@@ -40,6 +40,9 @@ class ScriptedConversation(socketserver.StreamRequestHandler):
     """Answers each command by its first word, and the end of a mail as "."; an answer of None hangs up."""
 
     answers: dict[str, str | None]
+    later: dict[int, str]
+    """What is answered to the second mail of a connection, and so on."""
+    begun = 0
 
     def handle(self) -> None:
         going_on = self.say("")
@@ -53,14 +56,17 @@ class ScriptedConversation(socketserver.StreamRequestHandler):
 
     def say(self, word: str) -> bool:
         answer = self.answers.get(word, "500 unknown")
+        if word == "MAIL":
+            self.begun += 1
+            answer = self.later.get(self.begun, answer)
         if answer is not None:
             self.wfile.write(answer.encode() + b"\r\n")
         return answer is not None
 
 
 @contextmanager
-def scripted(**changes: str | None) -> Iterator[int]:
-    handler = type("Conversation", (ScriptedConversation,), {"answers": WELL | changes})
+def scripted(*, later: dict[int, str] | None = None, **changes: str | None) -> Iterator[int]:
+    handler = type("Conversation", (ScriptedConversation,), {"answers": WELL | changes, "later": later or {}})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
         running.daemon_threads = True
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
@@ -170,3 +176,19 @@ def test_an_exception_before_the_end_of_the_mail_has_no_effect(
 @pytest.mark.parametrize("kind", [smtplib.SMTPAuthenticationError, smtplib.SMTPConnectError, smtplib.SMTPHeloError])
 def test_a_temporary_refusal_is_tried_again(kind: type[smtplib.SMTPResponseException]) -> None:
     assert type(translated(kind(454, b"later"), place="mail.example.com:465")) is Unavailable
+
+
+def test_a_connection_that_rested_too_long_for_the_server_is_replaced() -> None:
+    with scripted(later={2: "421 closing"}) as port:
+        sender = mailer(port)
+        for number in range(3):
+            assert sender.send(MAIL, effect_id=f"effect-{number}").reference
+
+
+def test_a_refusal_on_a_kept_connection_is_a_refusal() -> None:
+    with scripted(later={2: "552 too large"}) as port:
+        sender = mailer(port)
+        sender.send(MAIL, effect_id="effect-1")
+        with pytest.raises(Rejected):
+            sender.send(MAIL, effect_id="effect-2")
+        assert sender.send(MAIL, effect_id="effect-3").reference

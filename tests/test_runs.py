@@ -285,7 +285,7 @@ def opened_for(bench: Bench, clock: HandClock, *names: str, email: str = "anna@e
 
 
 def claimed(bench: Bench, limit: int = 10) -> list[str]:
-    return [each.run_id for each in bench.kernel.claim(most=limit, processes=["sample"])]
+    return [each.run_id for each in bench.kernel.claim(most=limit, processes=["sample"]).runs]
 
 
 def test_runs_of_one_case_go_on_one_at_a_time_and_in_their_order(bench: Bench, clock: HandClock) -> None:
@@ -330,7 +330,7 @@ def test_of_many_workers_that_claim_at_once_each_run_goes_to_one_and_no_case_to_
 
     def claim(name: str) -> list[str]:
         ready.wait(timeout=30)
-        return [each.run_id for each in bench.runs.claim(name, limit=3)]
+        return [each.run_id for each in bench.runs.claim(name, limit=3).runs]
 
     with ThreadPoolExecutor(4) as pool:
         taken = [run_id for each in pool.map(claim, [f"worker-{number}" for number in range(4)]) for run_id in each]

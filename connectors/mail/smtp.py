@@ -8,7 +8,7 @@ import socket
 import ssl
 import weakref
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
@@ -27,6 +27,8 @@ _TEMPORARY = range(400, 500)
 _PERMANENT = range(500, 600)
 _READY_FOR_DATA = 354
 _LOGGED_IN = 235
+_CLOSING = 421
+"""The server has closed a connection that rested too long (RFC 5321 section 3.8)."""
 _SAYS_WHY_NOT = 334
 """XOAUTH2: a server that refuses says why, and waits for an empty line before it does refuse."""
 _LOGIN_PROBLEMS = frozenset({530, 534, 535, 538})
@@ -67,24 +69,25 @@ class SmtpMailer:
         except ValueError as exc:
             raise Rejected(f"the mail cannot be written: {exc}") from exc
         recipient = message["To"].addresses[0].addr_spec
-        with self._conversation() as client:
-            client.hand_over(payload, sender=self._settings.sender.addr_spec, recipient=recipient)
+        with self._conversation(lambda client: client.begin_mail(len(payload))) as client:
+            client.hand_over(payload, recipient)
         return Receipt(reference=identifier)
 
     def check(self) -> str:
         """Log in afresh, and send nothing."""
         self._kept.close()
-        with self._conversation() as client:
-            client.noop()
+        with self._conversation(smtplib.SMTP.noop):
+            pass
         login = " and accepts the login" if self._settings.smtp.username else ""
         return f"SMTP server {self._wire.server.place} answers{login}"
 
     @contextmanager
-    def _conversation(self) -> Iterator[_Client]:
+    def _conversation(self, first: _Command) -> Iterator[_Client]:
+        """Give the command on a connection whose server is there, a kept one if there is any."""
         deadline = Deadline(self._settings.timeout_seconds)
         try:
             with deadline:
-                client = self._kept.take(deadline) or self._begin(deadline)
+                client = self._kept.take(deadline, first) or self._begin(deadline, first)
                 try:
                     yield client
                 except BaseException:
@@ -94,14 +97,18 @@ class SmtpMailer:
         except (smtplib.SMTPException, OSError, ValueError) as exc:
             raise translated(exc, place=self._wire.server.place, late=deadline.passed) from exc
 
-    def _begin(self, deadline: Deadline) -> _Client:
+    def _begin(self, deadline: Deadline, first: _Command) -> _Client:
         client = _Client(self._settings, self._wire, deadline, self._tokens)
         try:
             client.begin()
+            first(client)
         except BaseException:
             client.close()
             raise
         return client
+
+
+_Command = Callable[["_Client"], object]
 
 
 class _Kept:
@@ -117,10 +124,10 @@ class _Kept:
         with self._lock:
             self._clients.append(client)
 
-    def take(self, deadline: Deadline) -> _Client | None:
-        """Take out one whose server is still there."""
+    def take(self, deadline: Deadline, first: _Command) -> _Client | None:
+        """Take out one whose server is still there, and answers the command."""
         while (client := self._pop()) is not None:
-            if client.goes_on(deadline):
+            if client.goes_on(deadline, first):
                 return client
             client.close()
         return None
@@ -142,6 +149,7 @@ class _Client(smtplib.SMTP):
 
     def __init__(self, settings: MailSettings, wire: Wire, deadline: Deadline, tokens: MailTokens | None) -> None:
         self._settings = settings.smtp
+        self._sender = settings.sender.addr_spec
         self._tokens = tokens
         self._wire = wire
         self._deadline = deadline
@@ -161,15 +169,25 @@ class _Client(smtplib.SMTP):
         elif self._settings.username and self._settings.password:
             self._log_in(self._settings.username, self._settings.password.get_secret_value())
 
-    def goes_on(self, deadline: Deadline) -> bool:
-        """Tell whether a kept conversation can take another mail."""
+    def goes_on(self, deadline: Deadline, first: _Command) -> bool:
+        """Give the next command in a kept conversation; tell whether its server was still there.
+
+        Raises:
+            smtplib.SMTPResponseException: It was, and refuses the command.
+        """
         if self.sock is None or monotonic() - self.rests_since > _REST_SECONDS:
             return False
         try:
             deadline.watch(self.sock)
-            return self.rset()[0] in _SUCCESS
+            first(self)
+        except smtplib.SMTPResponseException as exc:
+            if exc.smtp_code == _CLOSING:
+                return False
+            self.close()
+            raise
         except (smtplib.SMTPException, OSError):
             return False
+        return True
 
     def _log_in(self, username: str, password: str) -> None:
         if "PLAIN" not in self.esmtp_features.get("auth", "").split():
@@ -192,18 +210,25 @@ class _Client(smtplib.SMTP):
         if code != _LOGGED_IN:
             raise smtplib.SMTPAuthenticationError(code, answer)
 
-    def hand_over(self, payload: bytes, *, sender: str, recipient: str) -> None:
-        """Hand the mail over for exactly one recipient.
+    def begin_mail(self, size: int) -> None:
+        """Begin a mail of so many bytes.
+
+        Raises:
+            smtplib.SMTPException: It was refused, or the connection broke off.
+        """
+        # The library would take the addresses of a mail apart first, which are plain ones.
+        sized = f" SIZE={size}" if self.has_extn("size") else ""
+        code, answer = self.docmd("MAIL", f"FROM:<{self._sender}>{sized}")
+        if code not in _SUCCESS:
+            raise smtplib.SMTPSenderRefused(code, answer, self._sender)
+
+    def hand_over(self, payload: bytes, recipient: str) -> None:
+        """Hand over the mail that was begun, for exactly one recipient.
 
         Raises:
             Unavailable: Ambiguous: the end of the mail went out, and no definite answer came.
             smtplib.SMTPException: It was refused or broke off before.
         """
-        # The library would take both addresses apart first, which are plain ones.
-        size = f" SIZE={len(payload)}" if self.has_extn("size") else ""
-        code, answer = self.docmd("MAIL", f"FROM:<{sender}>{size}")
-        if code not in _SUCCESS:
-            raise smtplib.SMTPSenderRefused(code, answer, sender)
         code, answer = self.docmd("RCPT", f"TO:<{recipient}>")
         if code not in _SUCCESS:
             raise smtplib.SMTPResponseException(code, answer)

@@ -200,15 +200,15 @@ class Guarded:
     def __init__(self, connection: Any, provides: tuple[type, ...], guard: Guard) -> None:
         self.guard = guard
         self._connection = connection
-        self._operations = frozenset(name for capability in provides for name in operations_of(capability))
+        for name in {name for capability in provides for name in operations_of(capability)}:
+            setattr(self, name, self._behind_guard(getattr(connection, name)))
 
     def __getattr__(self, name: str) -> Any:
-        member = getattr(self._connection, name)
-        if name not in self._operations:
-            return member
+        return getattr(self._connection, name)
 
-        @wraps(member)
+    def _behind_guard(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(operation)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            return self.guard.call(lambda: member(*args, **kwargs))
+            return self.guard.call(lambda: operation(*args, **kwargs))
 
         return guarded

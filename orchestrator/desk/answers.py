@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, text, update
 
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.kernel.admission import Held, Request
 from orchestrator.record.clock import Clock, stamp
+from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import audit_event, automatic_answer, inbox, run
 from orchestrator.record.trail import SYSTEM
 from orchestrator.record.vault import Vault
@@ -24,6 +25,8 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 _WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})
 """Providers where all spellings of an address with dots are one mailbox."""
+_DELIVERIES = Prepared(select(inbox.c.delivery, inbox.c.source).where(inbox.c.run_id == bindparam("of")).limit(1))
+_PARENT = Prepared(select(run.c.parent_run_id).where(run.c.run_id == bindparam("of")))
 
 
 class AnswerLimits:
@@ -92,10 +95,10 @@ def counted_as(address: str) -> str:
 def _origin(tx: Connection, run_id: str | None) -> Any:
     """Return the delivery that started a run, or one of those that started it."""
     while run_id is not None:
-        found = tx.execute(select(inbox.c.delivery, inbox.c.source).where(inbox.c.run_id == run_id)).first()
-        if found is not None:
-            return found
-        run_id = tx.execute(select(run.c.parent_run_id).where(run.c.run_id == run_id)).scalar_one_or_none()
+        if found := _DELIVERIES.rows(tx, {"of": run_id}):
+            return found[0]
+        parent = _PARENT.row(tx, {"of": run_id})
+        run_id = parent and parent.parent_run_id
     return None
 
 

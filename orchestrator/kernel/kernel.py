@@ -31,7 +31,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.meter import Meter, Unmeasured
 from orchestrator.kernel.operations import unsealer
 from orchestrator.kernel.past import RecordedRun, read_past
-from orchestrator.kernel.runs import Mirror, Run, Runs, RunState
+from orchestrator.kernel.runs import Claimed, Mirror, Run, Runs, RunState
 from orchestrator.kernel.session import Session
 from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
 from orchestrator.ledger.effects import Ledger
@@ -108,7 +108,7 @@ class Kernel:
             return self._result_of(definition, run_id)
         return self.go_on(definition, run, window)
 
-    def claim(self, *, most: int, processes: Collection[str]) -> list[Run]:
+    def claim(self, *, most: int, processes: Collection[str]) -> Claimed:
         """Lease runs of these processes that wait for a worker, oldest first, at most so many."""
         return self._runs.claim(self._owner, limit=most, processes=processes)
 

@@ -25,7 +25,7 @@ from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
 from orchestrator.wakeup import wake_on_commit
 
-__all__ = ["LEASE", "Mirror", "Opening", "Run", "RunState", "Runs", "new_run_id", "wake_parked"]
+__all__ = ["LEASE", "Claimed", "Mirror", "Opening", "Run", "RunState", "Runs", "new_run_id", "wake_parked"]
 
 LEASE = timedelta(seconds=60)
 """A run belongs to its owner for so long after the owner's last commit, unless ``[worker] lease_seconds`` says else."""
@@ -92,6 +92,19 @@ class Opening:
     due_at: datetime | None = None
     before: Sequence[Draft] = ()
     reserved: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """What a worker took.
+
+    Args:
+        runs: The runs; they are its own now.
+        next_due: When another run will wait for a worker: it comes due, or the lease of its owner lapses.
+    """
+
+    runs: list[Run]
+    next_due: datetime | None
 
 
 def wake_parked(tx: Connection, run_id: str, due_at: datetime) -> None:
@@ -165,7 +178,7 @@ class Runs:
             row = waiting.acquire(tx, run_id, owner, process, now=now, until=now + self.lease)
         return None if row is None else _run(row)
 
-    def claim(self, owner: str, *, limit: int, processes: Collection[str] | None = None) -> list[Run]:
+    def claim(self, owner: str, *, limit: int, processes: Collection[str] | None = None) -> Claimed:
         """Lease runs that wait for a worker.
 
         Args:
@@ -174,14 +187,15 @@ class Runs:
             processes: Only runs of these processes: others wait for a worker that knows them.
 
         Returns:
-            The runs with their new fences, in the order of ``due``.
+            The runs with their new fences, in the order of ``due``, and when another one will wait.
         """
         now = self._record.clock()
         # A power cut that undoes the claim ends its owner as well, or comes before anything was done on its strength:
         # the first intent is durable, and everything before it with it.
         with self._record.store.write(durable=False) as tx:
             rows = waiting.claim(tx, owner, processes, limit=limit, now=now, until=now + self.lease)
-        return [_run(row) for row in rows]
+            next_due = waiting.next_due(tx, now)
+        return Claimed(runs=[_run(row) for row in rows], next_due=next_due)
 
     def due(self, *, limit: int, processes: Collection[str] | None = None) -> list[str]:
         """Return the runs that wait for a worker: those whose owner died, and those that are due, oldest first.
@@ -194,11 +208,6 @@ class Runs:
         """
         with self._record.store.read() as tx:
             return waiting.due(tx, self._record.clock(), processes, limit=limit)
-
-    def next_due(self) -> datetime | None:
-        """Return when another run will wait for a worker: it comes due, or the lease of its owner lapses."""
-        with self._record.store.read() as tx:
-            return waiting.next_due(tx, self._record.clock())
 
     def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
         """Make a parked or failed run ready again, on a person's word.

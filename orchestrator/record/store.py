@@ -76,6 +76,9 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
+        # They share the connections of the first one.
+        self._reading = self._engine.execution_options(**self._snapshot())
+        self._hurrying = self._engine.execution_options(synchronous="NORMAL")
         self.wakeup = Wakeup(self._engine)
         """Wakes who waits for work, and waits for it."""
         self._one_writer = _one_writer(self._engine.url)
@@ -126,7 +129,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads, from one snapshot of the database."""
-        with self._engine.connect().execution_options(**self._snapshot()) as tx, tx.begin():
+        with self._reading.begin() as tx:
             yield tx
 
     def close(self) -> None:
@@ -136,14 +139,10 @@ class Store:
 
     @contextmanager
     def _begin(self, *, durable: bool) -> Iterator[Connection]:
-        if durable:
-            with self._engine.begin() as tx:
-                yield tx
-        else:
-            with self._engine.connect().execution_options(synchronous="NORMAL") as tx, tx.begin():
-                if self.dialect == "postgresql":
-                    tx.execute(_WITHOUT_WAITING)
-                yield tx
+        with (self._engine if durable else self._hurrying).begin() as tx:
+            if not durable and self.dialect == "postgresql":
+                tx.execute(_WITHOUT_WAITING)
+            yield tx
 
     def _snapshot(self) -> dict[str, Any]:
         if self.dialect == "sqlite":

@@ -55,17 +55,17 @@ class Sweep:
         with self._counting:
             room = self._most - self._under_way
             self._crowded = True  # until we know better: what ends meanwhile makes us look again
-        claimed = self._app.kernel.claim(most=room, processes=self._app.processes) if room else []
+        if not room:
+            return LONGEST_WAIT_SECONDS
+        claimed = self._app.kernel.claim(most=room, processes=self._app.processes)
         with self._counting:
-            self._under_way += len(claimed)
-            self._crowded = len(claimed) == room
-        for run in claimed:
+            self._under_way += len(claimed.runs)
+            self._crowded = len(claimed.runs) == room
+        for run in claimed.runs:
             self._pool.submit(self._execute, run)
-        return LONGEST_WAIT_SECONDS if len(claimed) == room else self._until_next()
-
-    def _until_next(self) -> float:
-        due, now = self._app.runs.next_due(), self._app.record.clock()
-        return min((due - now).total_seconds(), LONGEST_WAIT_SECONDS) if due else LONGEST_WAIT_SECONDS
+        if claimed.next_due is None or len(claimed.runs) == room:
+            return LONGEST_WAIT_SECONDS
+        return min((claimed.next_due - self._app.record.clock()).total_seconds(), LONGEST_WAIT_SECONDS)
 
     def _execute(self, run: Run) -> None:
         with about(run=run.run_id):
