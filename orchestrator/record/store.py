@@ -76,9 +76,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
-        # They share the connections of the first one.
-        self._reading = self._engine.execution_options(**self._snapshot())
-        self._hurrying = self._engine.execution_options(synchronous="NORMAL")
+        self._reading = self._engine.execution_options(**self._snapshot())  # with the same connections
         self.wakeup = Wakeup(self._engine)
         """Wakes who waits for work, and waits for it."""
         self._one_writer = _one_writer(self._engine.url)
@@ -103,8 +101,11 @@ class Store:
             durable: False if nobody needs to wait for the disk: everybody sees it when the block ends, but a power cut
                 may undo it, as long as nothing durable was written after it.
         """
-        with self._one_writer(), self._begin(durable=durable) as tx:
+        # The pen comes last: what need not be done with it in hand is done before.
+        with self._engine.connect() as tx, nullcontext() if durable else _hurrying(tx), self._one_writer(), tx.begin():
             reasons = reasons_to_wake(tx)
+            if not durable and self.dialect == "postgresql":
+                tx.execute(_WITHOUT_WAITING)
             yield tx
         if reasons:
             self.wakeup.wake()
@@ -136,13 +137,6 @@ class Store:
         """Close all connections."""
         self.wakeup.close()
         self._engine.dispose()
-
-    @contextmanager
-    def _begin(self, *, durable: bool) -> Iterator[Connection]:
-        with (self._engine if durable else self._hurrying).begin() as tx:
-            if not durable and self.dialect == "postgresql":
-                tx.execute(_WITHOUT_WAITING)
-            yield tx
 
     def _snapshot(self) -> dict[str, Any]:
         if self.dialect == "sqlite":
@@ -183,21 +177,33 @@ def _sqlite_engine(url: URL) -> Engine:
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        options, cursor = connection.get_execution_options(), connection.connection.cursor()
-        begin = options.get("begin", "BEGIN IMMEDIATE")
+        begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
         try:
-            # In WAL mode, NORMAL does not wait for the disk (sqlite.org/pragma.html#pragma_synchronous).
-            cursor.execute(f"PRAGMA synchronous = {options.get('synchronous', 'FULL')}")
-            cursor.execute(begin)
+            connection.connection.cursor().execute(begin)  # it has no result that would have to be prepared
         except sqlite3.OperationalError as exc:
             raise OperationalError(begin, {}, exc) from exc
 
     return engine
+
+
+@contextmanager
+def _hurrying(connection: Connection) -> Iterator[None]:
+    """Let SQLite not wait for the disk in the next transaction (sqlite.org/pragma.html#pragma_synchronous)."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        cursor.execute("PRAGMA synchronous = FULL")
 
 
 def _one_writer(url: URL) -> Callable[[], AbstractContextManager[None]]:
