@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SECRET = secrets.token_hex(16)
 PATIENCE_SECONDS = 120.0
 TICKS = os.sysconf("SC_CLK_TCK")
+COMMANDS = {"gateway": ["gateway"], "worker": ["worker"], "worker-2": ["worker", "--only-runs"]}
 CONFIG = """
 [store]
 url = "sqlite:///{folder}/orchestrator.db"
@@ -196,7 +197,7 @@ async def floor(around: Counterparts, folder: Path) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127.0.0.1:9/api") -> AsyncIterator[Side]:
-    """Start gateway and worker, as ``orchestrator gateway`` and ``orchestrator worker`` do.
+    """Start gateway and workers, as ``orchestrator up`` does with ``[worker] processes = 2``.
 
     Args:
         around: What they talk to.
@@ -214,10 +215,10 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
     processes: dict[str, Process] = {}
     started: dict[str, float] = {}
     async with asyncio.timeout(PATIENCE_SECONDS):
-        for name in ("gateway", "worker"):
+        for name, command in COMMANDS.items():
             began = time.monotonic()
             log = (folder / f"{name}.log").open("ab")
-            processes[name] = await _start("-m", "orchestrator", name, stderr=log, environment=environment)
+            processes[name] = await _start("-m", "orchestrator", *command, stderr=log, environment=environment)
             if name == "gateway":
                 await _listens(port, processes[name])
                 started[name] = time.monotonic() - began

@@ -58,16 +58,17 @@ class Day:
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Day]:
-    """Two of each; in the middle of the load, one of each is killed."""
+    """Two of each; in the middle of the load, one of each is killed: of the workers, the one that only executes runs."""
     with cluster(tmp_path_factory.mktemp("cluster"), postgres_server) as made, ThreadPoolExecutor(SENDERS) as senders:
         gateways = Gateways(made, 2)
-        workers = [made.start("worker", name=f"worker-{n}") for n in range(2)]
+        made.start("worker", name="worker")
+        runner = made.start("worker", "--only-runs", name="runner")
         gateways.wait()
         numbers = [number for number in range(DELIVERIES) for _ in range(2)]
         sending = [senders.submit(gateways.deliver, n, CUSTOMERS[n % 2]) for n in numbers]
         wait_until(lambda: _answered(sending) >= len(numbers) // 4, START_SECONDS)
         gateways.running[0].send_signal(signal.SIGKILL)
-        held = made.kill_at_work(workers[0])
+        held = made.kill_at_work(runner)
         taken = [each.result() for each in sending]
         wait_until(lambda: _count(made.app, RunState.DONE) == DELIVERIES, START_SECONDS)
         gateways.close()

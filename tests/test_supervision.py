@@ -19,7 +19,7 @@ from orchestrator.sandbox.systems import free_port
 from orchestrator.service.children import TIED, children_of
 from orchestrator.service.lock import locked
 from orchestrator.service.supervision import LONGEST_PAUSE_SECONDS, how, pause_after
-from orchestrator.settings import PrefectSettings, Settings
+from orchestrator.settings import PrefectSettings, Settings, WorkerSettings
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -210,6 +210,20 @@ def test_prefect_is_run_only_where_nothing_listens_yet(tmp_path: Path) -> None:
             children_of(settings, Form.JSON)
     names = [child.name for child in children_of(settings, Form.JSON)]
     assert names == ["gateway", "worker", "prefect"]
+
+
+def test_more_processes_execute_runs_and_do_nothing_else() -> None:
+    settings = Settings(
+        prefect=PrefectSettings(api_url="http://prefect.example.com/api"), worker=WorkerSettings(processes=3)
+    )
+    commands = {child.name: child.arguments for child in children_of(settings, Form.JSON)}
+    log = ("--log", "json")
+    assert commands == {
+        "gateway": ("gateway", *log),
+        "worker": ("worker", *log),
+        "worker-2": ("worker", "--only-runs", *log),
+        "worker-3": ("worker", "--only-runs", *log),
+    }
 
 
 def test_a_server_that_cannot_be_ours_is_refused() -> None:

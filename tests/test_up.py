@@ -31,6 +31,9 @@ from orchestrator.sandbox.systems import SUPPORT, Sandbox
 
 TESTS = Path(__file__).parent
 CONFIG = """
+[worker]
+processes = 2
+
 [connections.leaky]
 connector = "leaky"
 url = "https://user:{url_password}@vendor.example.com/api?key={url_key}"
@@ -189,15 +192,16 @@ def test_a_second_one_on_the_same_data_says_so_and_ends(up: Up) -> None:
 
 
 def test_a_killed_worker_and_a_killed_gateway_are_started_again_and_the_work_is_done(up: Up) -> None:
-    for name in ("worker", "gateway"):
+    killed = ("worker", "worker-2", "gateway")
+    for name in killed:
         (pid,) = up.started(name)
         os.kill(pid, signal.SIGKILL)
     up.sandbox.write_mail(ONE_PURCHASE, "I lost my download", "Could you send it again?")
     wait_until(lambda: up.sandbox.newest_mail(ONE_PURCHASE))
     wait_until(lambda: up.ready().get("ready"))
-    assert [len(up.started(name)) for name in ("worker", "gateway", "prefect")] == [2, 2, 1]
+    assert [len(up.started(name)) for name in (*killed, "prefect")] == [2, 2, 2, 1]
     counted = set(up.metrics().splitlines())
-    assert {f'orchestrator_restarts_total{{child="{name}"}} 1.0' for name in ("worker", "gateway")} <= counted
+    assert {f'orchestrator_restarts_total{{child="{name}"}} 1.0' for name in killed} <= counted
     assert up.call(1, "body") == 202
     wait_until(lambda: up.runs("leaky")[RunState.FAILED] == 1)
 
@@ -260,7 +264,7 @@ def _places(up: Up) -> Iterator[tuple[str, bytes]]:
 
 
 def test_a_stop_ends_everything_in_time_and_the_record_verifies(up: Up) -> None:
-    children = [pid for name in ("worker", "gateway", "prefect") for pid in up.started(name)]
+    children = [pid for name in ("worker", "worker-2", "gateway", "prefect") for pid in up.started(name)]
     began = time.monotonic()
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(PATIENCE_SECONDS) == 0

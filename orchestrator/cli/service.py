@@ -19,6 +19,10 @@ Log = Annotated[
     Parameter(name="--log", help="How the log is written; by default, text on a terminal and JSON lines elsewhere."),
 ]
 
+OnlyRuns = Annotated[
+    bool, Parameter(negative="", help="Execute runs and nothing else, beside a worker that does the rest.")
+]
+
 
 def up(*, log: Log = None) -> int:
     """Run gateway, worker and Prefect's server, start again what dies, and stop all of it at SIGTERM.
@@ -47,17 +51,18 @@ def gateway(*, log: Log = None) -> None:
     serve(app)
 
 
-def worker(*, log: Log = None) -> None:
+def worker(*, only_runs: OnlyRuns = False, log: Log = None) -> None:
     """Take mail in and execute runs, until stopped (Ctrl-C, SIGTERM).
 
     Args:
+        only_runs: Execute runs and do nothing else, beside a worker that does.
         log: How the log is written.
     """
     app = _part("worker", log)
     point_prefect_at(app.settings.prefect.api_url)
     from orchestrator.worker.work import work
 
-    work(app)
+    work(app, only_runs=only_runs)
 
 
 def ready(*, json: Json = False) -> int:

@@ -61,14 +61,18 @@ def children_of(settings: Settings, form: Form) -> list[Child]:
         ConfigurationError: Something else listens where Prefect's server is to be.
     """
     home = settings.service.data.absolute() / "prefect"
-    ours = [_ours(name, form, home) for name in ("gateway", "worker")]
+    runners = [
+        _ours(f"worker-{number}", ("worker", "--only-runs"), form, home)
+        for number in range(2, settings.worker.processes + 1)
+    ]
+    ours = [_ours("gateway", ("gateway",), form, home), _ours("worker", ("worker",), form, home), *runners]
     return [*ours, _prefect(settings, home)] if settings.prefect.is_served else ours
 
 
-def _ours(name: str, form: Form, home: Path) -> Child:
+def _ours(name: str, command: tuple[str, ...], form: Form, home: Path) -> Child:
     # Prefect's client keeps a file as well, and the user of a service may have no home.
     environment = {"PREFECT_HOME": str(home)}
-    return Child(name=name, module="orchestrator", arguments=(name, "--log", form), environment=environment)
+    return Child(name=name, module="orchestrator", arguments=(*command, "--log", form), environment=environment)
 
 
 def _prefect(settings: Settings, home: Path) -> Child:

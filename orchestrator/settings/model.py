@@ -109,7 +109,10 @@ class WorkerSettings(Section):
     """How the processes share the work."""
 
     in_flight: Annotated[int, Field(ge=1, le=64)] = 8
-    """At most so many runs are executed at once by one worker; start more workers for more."""
+    """At most so many runs are executed at once by one process."""
+    processes: Annotated[int, Field(ge=1, le=16)] = 1
+    """So many processes of ``orchestrator up`` execute runs, since one executes Python on one core; all but the first
+    do nothing else."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
     """A run that its worker does not touch for so long is taken over: the worker died. Alike in all programs."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from threading import Thread
 from typing import Any
 
@@ -32,19 +32,23 @@ REACH_SECONDS = 0.5
 logger = logging.getLogger(__name__)
 
 
-def work(app: Application) -> None:
+def work(app: Application, *, only_runs: bool = False) -> None:
     """Run the worker until it is told to stop (SIGINT, SIGTERM).
 
     What is under way then stops before its next step, and other workers go on with it. The program is over at the
     latest ``stopping.STOP_SECONDS`` after the signal.
+
+    Args:
+        app: The application.
+        only_runs: True to execute the runs that wait, and leave everything else to another worker.
     """
     use(app)
     app.kernel  # noqa: B018 - what the threads share is made before they start
-    threads = _threads(app)
+    threads = _for_runs(app) if only_runs else [*_for_runs(app), *_for_the_rest(app)]
     for thread in threads:
         thread.start()
     try:
-        anyio.run(_until_signal, app)
+        anyio.run(_until_signal, app, None if only_runs else _serve_prefect)
     finally:
         app.stopping.set()
         app.work_waits.wake_here()
@@ -53,16 +57,18 @@ def work(app: Application) -> None:
             thread.join()
 
 
-def _threads(app: Application) -> list[Thread]:
+def _for_runs(app: Application) -> list[Thread]:
+    return [_thread("sweep", Sweep(app, app.stopping).run), _thread("heartbeat", beat, app, app.stopping)]
+
+
+def _for_the_rest(app: Application) -> list[Thread]:
     stop = app.stopping
     polls = [(app, source, app.settings.mailboxes[source.name].poll_seconds, stop) for source in app.sources()]
     threads = [
-        _thread("sweep", Sweep(app, stop).run),
         _thread("mirror", mirror, app, stop),
         _thread("mend", mend, app, stop),
         _thread("watch", watch, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
-        _thread("heartbeat", beat, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
     if alarms := app.settings.alarms:
@@ -86,12 +92,12 @@ def _live_or_stop(name: str, target: Callable[..., None], *arguments: Any) -> No
         raise
 
 
-async def _until_signal(app: Application) -> None:
+async def _until_signal(app: Application, serve: Callable[[Application], Awaitable[None]] | None) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, app, group.cancel_scope)
-        while True:
+        while serve is not None:
             try:
-                await _serve_prefect(app)
+                await serve(app)
             except Exception as exc:  # noqa: BLE001 - whatever befalls Prefect, customers are served
                 logger.warning("Prefect was lost (%s); mail is served meanwhile", type(exc).__name__)
                 await anyio.sleep(REACH_SECONDS)
