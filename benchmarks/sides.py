@@ -219,12 +219,10 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
             began = time.monotonic()
             log = (folder / f"{name}.log").open("ab")
             processes[name] = await _start("-m", "orchestrator", *command, stderr=log, environment=environment)
-            if name == "gateway":
-                await _listens(port, processes[name])
-                started[name] = time.monotonic() - began
+            await (_listens(port, processes[name]) if name == "gateway" else _takes_runs(folder, processes, name))
+            started[name] = time.monotonic() - began
     async with _ended(processes.values()):
         await _warm(around, port, processes["worker"])
-        started["worker"] = time.monotonic() - began
         yield Side(name="ours", port=port, processes=processes, started=started)
 
 
@@ -296,6 +294,16 @@ async def _listens(port: int, process: Process) -> None:
             writer.close()
             return
     raise BenchmarkError(f"a process ended with {process.returncode} before it was ready")
+
+
+async def _takes_runs(folder: Path, processes: Mapping[str, Process], name: str) -> None:
+    """Wait until a worker waits to be woken: each has a pipe of its own then."""
+    workers = len(processes) - 1
+    while processes[name].returncode is None:
+        if len(list(folder.glob("*.wake-*"))) == workers:  # noqa: ASYNC240 - nothing else happens meanwhile
+            return
+        await asyncio.sleep(0.02)
+    raise BenchmarkError(f"{name} ended with {processes[name].returncode} before it was ready")
 
 
 async def _warm(around: Counterparts, port: int, process: Process) -> None:

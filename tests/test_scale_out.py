@@ -58,7 +58,7 @@ class Day:
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Day]:
-    """Two of each; in the middle of the load, one of each is killed: of the workers, the one that only executes runs."""
+    """Two of each; in the load, one of each is killed: one that only executes runs."""
     with cluster(tmp_path_factory.mktemp("cluster"), postgres_server) as made, ThreadPoolExecutor(SENDERS) as senders:
         gateways = Gateways(made, 2)
         made.start("worker", name="worker")
