@@ -38,7 +38,7 @@ from orchestrator.plugins.host import PluginHost
 from orchestrator.record.clock import Clock, utc_now
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.trail import Actor
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import WEBHOOK, MailboxSettings, Settings, WebhookSettings, load_settings
 from orchestrator.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Application:
         self.settings = settings
         self.plugins = plugins or PluginHost(disabled=settings.plugins.disabled)
         self.ended = Event()
-        """Set when a run has come to an end, or stopped."""
+        """Set when there may be something new to show: a run ended or stopped, a connection's state changed."""
         self.stopping = Event()
         """Set when this program must let its runs go."""
         self._clock = clock
@@ -124,8 +124,9 @@ class Application:
     @cached_property
     def answers(self) -> AnswerLimits:
         """Limits of what goes out by itself."""
-        per_hour = self.settings.answers.per_hour
-        return AnswerLimits(self.record.vault, self._clock, self.settings.mailboxes, per_hour=per_hour)
+        webhooks = {WEBHOOK + name: webhook for name, webhook in self.settings.webhooks.items()}
+        limits: dict[str, MailboxSettings | WebhookSettings] = {**self.settings.mailboxes, **webhooks}
+        return AnswerLimits(self.record.vault, self._clock, limits, per_hour=self.settings.answers.per_hour)
 
     @cached_property
     def cases(self) -> CaseDesk:
@@ -140,7 +141,7 @@ class Application:
     @cached_property
     def health(self) -> ConnectionHealth:
         """What state each connection is in."""
-        return ConnectionHealth(self.record, self.runs)
+        return ConnectionHealth(self.record, self.runs, changed=self.ended.set)
 
     def guarded(self, name: str) -> Guarded:
         """Return a connection behind its guard, of which there is one in this program."""

@@ -60,7 +60,7 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         return Work(process=self.definition.name, request=request.model_dump_json())
 
     def __call__(self, request: BaseModel | str, **options: Any) -> Any:  # type: ignore[override] # one input
-        """Execute a run and return the result of the process.
+        """Execute a run in a flow run of its own, which belongs to no deployment, and return the result of the process.
 
         Args:
             request: The input; it goes to the record, and Prefect sees a reference alone.
@@ -70,10 +70,12 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
             PluginError: A process calls it from its body.
             LeaseLost: Another worker has the run.
         """
+        from prefect import tags
         from prefect.exceptions import Abort
 
         from orchestrator.bootstrap import application
         from orchestrator.prefect_lane.environment import prefect_at
+        from orchestrator.prefect_lane.mirror import TAG
 
         if (caller := executing()) is not None:
             raise PluginError(
@@ -83,7 +85,7 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         app = application()
         if not isinstance(request, str):
             request = REFERENCE + app.open_run(self.definition, self.read(request))
-        with prefect_at(app.settings.prefect.api_url):
+        with prefect_at(app.settings.prefect.api_url), tags(TAG):
             try:
                 return super().__call__(request, **options)
             except Abort as exc:

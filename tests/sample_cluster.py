@@ -43,6 +43,7 @@ lease_seconds = {LEASE_SECONDS}
 process = "lost-download"
 verify = "standard-webhooks"
 secrets = ["{SECRET}"]
+answers_per_day = 10_000    # two customers get all mails
 input.email = "/customer/email"
 
 [connections.shop]

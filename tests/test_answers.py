@@ -13,6 +13,7 @@ import pytest
 from deep import cases
 from hand_clock import HandClock
 from sample_desk import CLERK
+from sample_hooks import arrival, hook, order
 from sqlalchemy import select
 
 from connectors.mail.message import compose
@@ -29,11 +30,12 @@ from orchestrator.capabilities import (
     Value,
     Work,
 )
-from orchestrator.desk.answers import AnswerLimits, counted_as
+from orchestrator.desk.answers import AnswerLimits, counted_as, held_runs
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import DeliveryState, InboxDesk
 from orchestrator.desk.people import PeopleDesk
 from orchestrator.errors import RunError, Unavailable
+from orchestrator.gateway.accepting import Acceptance
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel
@@ -42,7 +44,7 @@ from orchestrator.kernel.steps import Bound
 from orchestrator.record.record import Record
 from orchestrator.record.tables import automatic_answer
 from orchestrator.record.verify import verify
-from orchestrator.settings import MailboxSettings
+from orchestrator.settings import MailboxSettings, WebhookSettings
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
 ANN = "ann@example.com"
@@ -97,7 +99,7 @@ PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_F
 
 
 class Shop:
-    """A mailbox whose mails start a process that answers them."""
+    """A mailbox whose mails start a process that answers them, and the webhook of a form."""
 
     def __init__(
         self, record: Record, process: ProcessDefinition = ECHO, *, per_hour: int = 100, **limits: float
@@ -109,9 +111,13 @@ class Shop:
         self.inbox = InboxDesk(record)
         self.people = PeopleDesk(record)
         self.cases = CaseDesk(record, self.runs, lambda: PROCESSES)
-        given = {"answers_per_day": 1000, "answer_pause_seconds": 0} | limits
-        mailboxes = {"support": MailboxSettings(connection="m", process=process.name, **given)}
-        self.limits = AnswerLimits(record.vault, record.clock, mailboxes, per_hour=per_hour)
+        given: dict[str, Any] = {"answers_per_day": 1000, "answer_pause_seconds": 0} | limits
+        form = WebhookSettings(process="serve", verify="stripe", answers_per_day=given["answers_per_day"])
+        sources = {
+            "support": MailboxSettings(connection="m", process=process.name, **given),
+            "webhook:form": form,
+        }
+        self.limits = AnswerLimits(record.vault, record.clock, sources, per_hour=per_hour)
         self.kernel = Kernel(record, self.runs, self._bind, owner="worker")
         self._source = Source(name="support", mailbox=self.mailbox, process=process, from_beginning=True)
         self._mails = 0
@@ -119,6 +125,13 @@ class Shop:
     def receive(self, sender: str = ANN) -> None:
         self._mails += 1
         self.mailbox.deliver(f"From: {sender}\r\nSubject: mail {self._mails}\r\n\r\nhello\r\n".encode())
+
+    def fill_in(self, address: str = ANN) -> None:
+        """Let somebody fill in the form, with an address that nobody has proven."""
+        self._mails += 1
+        body = order(self._mails).replace(f"ann{self._mails}@example.com".encode(), address.encode())
+        sent = arrival(body, f"evt_{self._mails}", hook(SERVE, name="form", sources={"email": "/customer/email"}))
+        Acceptance(self.record, self.runs).accept([sent])
 
     def work(self) -> None:
         """Take in what came, and execute all that is due."""
@@ -242,6 +255,31 @@ def test_what_a_person_lets_go_on_goes_out_and_stays_on_their_desk(record: Recor
     assert [delivery.run_id for delivery in shop.held()] == [run_id], "filing by the process does not take it away"
 
 
+def test_all_mails_that_were_held_are_found_but_those_that_somebody_dealt_with(record: Record) -> None:
+    shop = Shop(record, PASS_ON, answers_per_day=1)
+    for _ in range(4):
+        shop.receive()
+    shop.fill_in()
+    shop.fill_in()
+    shop.work()
+    assert sorted(held_runs(record)) == sorted(shop.parked())
+    by_hand = next(delivery for delivery in shop.held() if delivery.source == "support")
+    shop.inbox.close(by_hand.delivery, CLERK)
+    left = held_runs(record)
+    assert len(left) == 3
+    for run_id in left:
+        shop.runs.resume(run_id, CLERK)
+    shop.work()
+    assert (len(shop.mailer.sent), held_runs(record), len(shop.parked())) == (2 + 3, [], 1)
+
+
+def test_a_run_that_asks_a_person_is_not_held(record: Record) -> None:
+    shop = Shop(record, ASK_FIRST)
+    shop.receive()
+    shop.work()
+    assert (len(shop.parked()), held_runs(record)) == (1, [])
+
+
 def test_what_a_person_decided_is_not_limited(record: Record) -> None:
     shop = Shop(record, ASK_FIRST, answers_per_day=1, answer_pause_seconds=300)
     for _ in range(3):
@@ -274,7 +312,7 @@ def test_a_process_that_is_started_by_another_has_the_limits_of_the_mail(record:
     assert {run.process for run in shop.runs.listed(state=RunState.PARKED, limit=10)} == {"serve"}
 
 
-def test_a_run_that_no_mail_started_has_no_limits(record: Record) -> None:
+def test_a_run_that_neither_mail_nor_webhook_started_has_no_limits(record: Record) -> None:
     shop = Shop(record, answers_per_day=1, per_hour=1)
     for _ in range(3):
         opening = Opening(definition=SERVE, request=Asked(email=ANN), run_id=new_run_id(), actor=CLERK)
@@ -282,6 +320,35 @@ def test_a_run_that_no_mail_started_has_no_limits(record: Record) -> None:
             shop.runs.open(tx, opening)
     shop.work()
     assert len(shop.mailer.sent) == 3
+
+
+def test_a_form_that_anybody_fills_in_buries_nobody(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, answers_per_day=3)
+    for number in range(8):
+        shop.fill_in(f"victim+{number}@example.com")
+    shop.fill_in("tom@example.com")
+    shop.work()
+    assert (len(shop.mailer.sent), len(shop.held())) == (4, 5), "none may be lost"
+    why = "its recipient had 3 automatic mails in a day ([webhooks.form] answers_per_day)"
+    assert {held.note for held in shop.held()} == {
+        f"{why}; let it go out with: orchestrator runs resume {run_id}" for run_id in shop.parked()
+    }
+    shop.runs.resume(shop.parked()[0], CLERK)
+    clock.advance(hours=25)
+    shop.fill_in("victim@example.com")
+    shop.work()
+    assert len(shop.mailer.sent) == 6
+
+
+def test_what_webhooks_start_has_no_pause_and_trips_no_breaker(record: Record) -> None:
+    shop = Shop(record, per_hour=2, answer_pause_seconds=300)
+    for number in range(6):
+        shop.fill_in(f"customer{number % 3}@example.com")
+    shop.work()
+    shop.receive("customer1@example.com")
+    shop.receive("customer2@example.com")
+    shop.work()
+    assert (len(shop.mailer.sent), shop.held()) == (8, [])
 
 
 def test_a_mail_that_is_tried_again_counts_once(record: Record, clock: HandClock) -> None:
@@ -295,15 +362,16 @@ def test_a_mail_that_is_tried_again_counts_once(record: Record, clock: HandClock
     assert (len(shop.mailer.sent), shop.counted(), shop.held()) == (1, 1, [])
 
 
-def test_workers_that_answer_at_once_keep_the_limit_together(record: Record) -> None:
+def test_workers_that_answer_at_once_keep_the_limits_together(record: Record) -> None:
     shop = Shop(record, answers_per_day=3)
     for _ in range(12):
         shop.receive()
+        shop.fill_in()
     MailIntake(record, shop.runs).take_in(shop._source)
     with ThreadPoolExecutor(6) as workers:
         list(workers.map(shop.execute, shop.runs.due(limit=100)))
-    assert len(shop.mailer.sent) == 3
-    assert len(shop.held()) == 9
+    assert len(shop.mailer.sent) == 3 + 3
+    assert len(shop.held()) == 9 + 9
 
 
 def test_no_address_lies_open_where_answers_are_counted(record: Record) -> None:

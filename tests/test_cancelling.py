@@ -57,6 +57,29 @@ def test_a_run_that_is_under_way_stops_before_its_next_step(bench: Bench, system
         bench.kernel.execute(SEND_LINK, run_id)
 
 
+@pytest.mark.parametrize(("after", "done"), [(1, 2), (2, 2), (3, 3)])
+def test_no_effect_begins_once_a_run_is_cancelled_however_quick_it_is(
+    bench: Bench, system: FakeSystem, after: int, done: int
+) -> None:
+    run_id = bench.open(SEND_LINK)
+    system.after += [None] * (after - 1) + [lambda: cancel(bench.record, run_id, ANN)]
+    with pytest.raises(RunCancelled):
+        bench.kernel.execute(SEND_LINK, run_id)
+    assert system.calls == ["purchases_of", "link_to", "send"][:done]  # a link changes nothing outside
+    assert {effect["state"] for effect in bench.effects(run_id)} <= {State.CONFIRMED}
+    assert is_cancelled(bench, run_id)
+
+
+def test_a_run_that_had_no_step_left_is_done_and_shows_who_wanted_it_cancelled(
+    bench: Bench, system: FakeSystem
+) -> None:
+    run_id = bench.open(SEND_ONE)
+    system.after.append(lambda: cancel(bench.record, run_id, ANN))
+    bench.kernel.execute(SEND_ONE, run_id)
+    assert (bench.run(run_id).state, bench.run(run_id).cancelled_by) == (RunState.DONE, ANN.name)
+    assert [event.kind for event in bench.events(run_id)][-1] == "run.finished"
+
+
 def test_a_run_that_nobody_executes_is_cancelled_at_once(bench: Bench, clock: HandClock) -> None:
     run_id = bench.open(SEND_ONE)
     assert cancel(bench.record, run_id, ANN)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sample_console import Console, Said, command
-from sample_office import ANNA, STRANGER, Office
+from sample_office import ANNA, CONFIG, STRANGER, Office
 
 from flows.lost_download import CLOSE
 from orchestrator.bootstrap import use
-from orchestrator.errors import RunParked
+from orchestrator.errors import RunError, RunParked
+from orchestrator.kernel.runs import RunState
 from orchestrator.kernel.settling import open_effects
 from orchestrator.sandbox.shop import create_shop
 
@@ -126,6 +128,50 @@ def test_a_parked_run_is_resumed(office: Office, console: Console) -> None:
     assert office.app.runs.due(limit=5) == [run_id]
     with pytest.raises(RunParked):
         office.app.kernel.execute(office.app.definition("lost-download"), run_id)
+
+
+def test_several_runs_are_resumed_and_one_that_cannot_be_is_in_no_others_way(office: Office, console: Console) -> None:
+    (first, _), over, second = office.ask(), office.serve(ANNA), office.doubt()
+    said = console("runs", "resume", first, over, second)
+    assert (said.code, len(said.out.splitlines())) == (1, 2)
+    assert said.err == f"run {over} is not parked and has not failed; see: orchestrator runs\n"
+    assert {run.run_id for run in office.app.runs.listed(state=RunState.READY, limit=5)} == {first, second}
+
+
+@pytest.mark.parametrize("words", [(), ("r-1", "--held")])
+def test_runs_are_resumed_by_name_or_because_they_are_held(
+    office: Office, console: Console, words: tuple[str, ...]
+) -> None:
+    assert console("runs", "resume", *words) == Said(1, "", "name runs, or say --held\n")
+
+
+def test_all_mails_that_were_held_go_out_on_one_word(tmp_path: Path, console: Console) -> None:
+    office = Office(tmp_path, f"{CONFIG}\n[answers]\nper_hour = 1\n")
+    use(office.app)
+    customers = [f"customer-{number}@example.com" for number in range(3)]
+    office.orders.purchases = [
+        each.model_copy(update={"email": customer}) for each in office.orders.purchases for customer in customers
+    ]
+    for customer in customers:
+        office.mailbox.deliver(f"From: {customer}\r\nSubject: Lost\r\n\r\nI lost my download.\r\n".encode())
+    office.app.intake.take_in(office.app.sources()[0])
+    work(office)
+    assert len(office.mailer.sent) == 1
+    said = console("runs", "resume", "--held")
+    assert (said.code, len(said.out.splitlines())) == (0, 2)
+    work(office)
+    assert sorted(mail.to for mail in office.mailer.sent) == customers
+    office.app.record.store.close()
+
+
+def work(office: Office) -> None:
+    """Execute all that is due."""
+    while due := office.app.runs.due(limit=9):
+        for run_id in due:
+            with office.app.record.store.read() as tx:
+                process = office.app.runs.get(tx, run_id).process
+            with suppress(RunError):
+                office.app.kernel.execute(office.app.definition(process), run_id)
 
 
 def test_mail_for_a_person_is_listed_shown_and_closed(office: Office, console: Console) -> None:

@@ -7,14 +7,20 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
+from threading import Event, Thread
+from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
 from deep import cases
 from prefect.client.orchestration import get_client
-from sample_plugins import with_processes
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.logging.handlers import APILogHandler
+from sample_plugins import SHELF, offering, with_processes
 from sample_prefect import (
     GONE,
     PATIENCE,
@@ -36,15 +42,20 @@ from sample_prefect import (
 from sample_runs import Errand
 from sample_settings import load
 
-from orchestrator.bootstrap import Application
+from flows.lost_download import CLOSE
+from orchestrator.bindings.guard import ConnectionState
+from orchestrator.bootstrap import Application, use
+from orchestrator.capabilities import FileLinks
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_at
+from orchestrator.prefect_lane.notices import ConnectionNotices
 from orchestrator.process import Schedule, process
 from orchestrator.record.trail import Actor
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES
 from orchestrator.sandbox.systems import STRANGER, Sandbox, SandboxError, wait_until
+from orchestrator.worker.showing import mirror
 
 SCHEDULED = "tom.okafor@example.org"
 
@@ -129,7 +140,7 @@ def test_input_that_does_not_fit_is_refused_before_a_run_starts(sandbox: Sandbox
         press_run(sandbox, email="not an address")
 
 
-def test_run_from_the_command_line_is_recorded_alike_and_prefect_sees_a_reference_alone(
+def test_run_from_the_command_line_is_shown_under_its_deployment_and_prefect_sees_a_reference_alone(
     sandbox: Sandbox, app: Application
 ) -> None:
     called = sandbox.run("run", "lost-download", "--email", ONE_PURCHASE, "--json")
@@ -138,9 +149,23 @@ def test_run_from_the_command_line_is_recorded_alike_and_prefect_sees_a_referenc
         run = app.runs.get(tx, json.loads(called.stdout)["run"])
     assert run.state is RunState.DONE
     flow_run = flow_run_ended(sandbox, shown_as(app, run))
-    assert flow_run["state_name"] == "Completed"
+    deployment = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")
+    assert (flow_run["state_name"], flow_run["deployment_id"]) == ("Completed", deployment["id"])
+    assert "orchestrator" in flow_run["tags"]
     assert flow_run["parameters"] == {"request": f"run:{run.run_id}"}
     assert chain_of(app, run)[0].actor.name.startswith("operator:")
+
+
+def test_question_of_a_run_from_the_command_line_is_answered_in_prefect(sandbox: Sandbox, app: Application) -> None:
+    called = json.loads(sandbox.run("run", "lost-download", "--email", STRANGER, "--json").stdout)
+    assert called["state"] == "RunParked"
+    with app.record.store.read() as tx:
+        run = app.runs.get(tx, called["run"])
+    flow_run_id = shown_as(app, run)
+    flow_run_suspended(sandbox, flow_run_id)
+    answer = {"run_input": {"decision": CLOSE.label}}
+    assert wait_until(lambda: sandbox.ask_prefect("POST", f"/flow_runs/{flow_run_id}/resume", answer), PATIENCE)
+    assert flow_run_ended(sandbox, flow_run_id)["state_name"] == "Completed"
 
 
 def test_scheduled_run_is_executed_and_recorded_as_such(sandbox: Sandbox, app: Application) -> None:
@@ -236,20 +261,45 @@ def tick(request: Errand) -> None:
     """Do nothing, every morning."""
 
 
-def ticking(sandbox: Sandbox, folder: Path, text: str = "", *processes: object) -> list[dict[str, Any]]:
-    """Register as a worker does at its start, in a work pool of its own; return the schedules of the process."""
-    prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = 'ticks'}}\n"
-    plugins = PluginHost(disabled=["flows"], extra={"ticks": with_processes(*processes)})
-    app = Application(load(folder, prefect + text), plugins=plugins)
+def apart(sandbox: Sandbox, folder: Path, text: str, **plugins: ModuleType) -> Application:
+    """Return an application with a record and a work pool of its own, on the same Prefect server."""
+    (pool,) = list(plugins)[:1]
+    prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = '{pool}'}}\n"
+    store = f"store = {{url = 'sqlite:///{folder}/record.db', key_file = '{folder}/keys/kek'}}\n"
+    return Application(load(folder, prefect + store + text), plugins=PluginHost(disabled=["flows"], extra=plugins))
 
-    async def start() -> None:
+
+def start(app: Application) -> None:
+    """Register as a worker does at its start."""
+
+    async def registered() -> None:
         async with get_client() as client:
             await register(client, app)
 
+    anyio.run(registered)
+
+
+def ticking(sandbox: Sandbox, folder: Path, text: str = "", *processes: object) -> list[dict[str, Any]]:
+    """Register as a worker does at its start, in a work pool of its own; return the schedules of the process."""
+    app = apart(sandbox, folder, text, ticks=with_processes(*processes))
     with prefect_at(app.settings.prefect.api_url):
-        anyio.run(start)
+        start(app)
+    app.record.store.close()
     schedules: list[dict[str, Any]] = sandbox.ask_prefect("GET", "/deployments/name/tick/tick")["schedules"]
     return schedules
+
+
+def test_process_called_by_code_runs_in_a_flow_run_that_retention_finds(sandbox: Sandbox, tmp_path: Path) -> None:
+    app = apart(sandbox, tmp_path, "", ticks=with_processes(tick))
+    use(app)
+    assert tick(Errand()) is None
+    APILogHandler().flush()
+    (run,) = app.runs.listed(limit=2)
+    assert run.state is RunState.DONE
+    flow_run = flow_run_ended(sandbox, str(run.prefect_run_id))
+    assert (flow_run["deployment_id"], flow_run["tags"]) == (None, ["orchestrator"])
+    assert flow_run["parameters"] == {"request": f"run:{run.run_id}"}
+    app.record.store.close()
 
 
 def test_declared_schedule_is_registered_once_and_follows_the_configuration(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -284,6 +334,61 @@ def test_schedule_of_a_process_that_is_gone_is_removed_and_no_other_one(sandbox:
     assert ticking(sandbox, tmp_path) == []
     [elsewhere] = sandbox.ask_prefect("GET", "/deployments/name/lost-download/lost-download")["schedules"]
     assert elsewhere["active"]
+
+
+@process("files-check", schedule=Schedule(cron="0 8 * * *", timezone="Europe/Berlin", request={"email": "run:me"}))
+def files_check(request: Errand, *, files: FileLinks) -> None:
+    """See whether the files are there."""
+
+
+NEEDY = """
+connections = {shelf = {connector = "shelf"}}
+bindings = {file_links = "shelf"}
+"""
+
+
+@contextmanager
+def showing(app: Application) -> Iterator[None]:
+    """Let the part of a worker run that shows things in Prefect."""
+    stop = Event()
+    thread = Thread(target=copy_context().run, args=(mirror, app, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        app.ended.set()
+        thread.join()
+
+
+def test_deployment_says_that_a_connection_is_refused_until_it_works_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    app = apart(sandbox, tmp_path, NEEDY, needy=with_processes(files_check), acme=offering(SHELF))
+
+    def says(*tags: str) -> dict[str, Any]:
+        def found() -> dict[str, Any]:
+            deployment = sandbox.ask_prefect("GET", "/deployments/name/files-check/files-check") or {}
+            return deployment if deployment.get("tags") == ["orchestrator", *tags] else {}
+
+        return wait_until(found, PATIENCE) or {}
+
+    with prefect_at(app.settings.prefect.api_url):
+        start(app)
+        assert says()["description"] == "See whether the files are there."
+        app.health.report("shelf", ConnectionState.DENIED, "the key has expired: make a new one")
+        with get_client(sync_client=True) as client:
+            ConnectionNotices(app, client).catch_up()
+            deployment = client.read_deployment_by_name("files-check/files-check")
+            mine = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+            assert client.read_flow_runs(deployment_filter=mine), "dropped"
+        told = says("connection-denied")
+        assert told["description"].startswith("**Connection `shelf` refuses its credential since ")
+        assert told["description"].endswith("\n\nSee whether the files are there.")
+        start(app)
+        assert says("connection-denied") == told, "a worker that starts meanwhile leaves it alone"
+        with showing(app):
+            app.health.report("shelf", ConnectionState.WORKING, "")
+            assert says()["description"] == "See whether the files are there."
+    app.record.store.close()
 
 
 def run_for(app: Application, process: str, customer: str) -> Run | None:

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from hand_clock import HandClock
+from prefect.client.orchestration import SyncPrefectClient
 from sample_hooks import HOOKS, arrival, configured, order
 from sqlalchemy import Engine, event, text
 
@@ -68,6 +70,11 @@ def answer(app: Application) -> None:
         assert not _has_a_persons_word(tx, RUN)
 
 
+def mirror(app: Application) -> object:
+    with httpx.Client() as http, SyncPrefectClient(app.settings.prefect.api_url) as client:
+        return PrefectMirror(app, http, client)._marked()
+
+
 LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "a delivery comes in": lambda app: Acceptance(app.record, app.runs).accept([arrival(order(2), "evt_2")]),
     "a run is executed": lambda app: app.kernel.execute(app.definition("serve"), RUN),
@@ -84,7 +91,7 @@ LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "effects": lambda app: open_effects(app.record),
     "audit show": show,
     "audit tail": tail,
-    "the mirror": lambda app: PrefectMirror(app)._marked(),
+    "the mirror": mirror,
     "retention": lambda app: InboxRetention(app.record, 1).vacuum(),
 }
 FEW = re.compile(r"^(effects|decisions|deadlines)$")

@@ -18,6 +18,7 @@ from orchestrator.gateway.accepting import Acceptance, Arrival
 from orchestrator.gateway.hooks import hook_of
 from orchestrator.gateway.letters import Letters
 from orchestrator.gateway.mapping import Unfit, read_payload, request_from
+from orchestrator.kernel.cancelling import cancel
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.record.tables import subject_key
 from orchestrator.record.trail import Actor
@@ -159,8 +160,17 @@ def test_a_delivery_whose_run_failed_runs_again(app: Application) -> None:
     assert (found(app).run_id, found(app).state) == (second, DeliveryState.STARTED)
     assert told(app, second) == [("delivery.rerun", ANN.name), ("run.opened", ANN.name)]
     assert run_of(app, first).state is RunState.FAILED
-    with pytest.raises(NotRecorded, match="has no run that failed"):
+    with pytest.raises(NotRecorded, match="has no run that failed or was cancelled"):
         letters.rerun(delivery, ANN)
+
+
+def test_a_delivery_whose_run_was_cancelled_runs_again(app: Application) -> None:
+    delivery = accept(app, order(1))
+    first = str(found(app).run_id)
+    assert cancel(app.record, first, ANN)
+    second = Letters(app).rerun(delivery, ANN)
+    assert app.kernel.execute(app.definition("serve"), second) == "served"
+    assert run_of(app, first).state is RunState.CANCELLED
 
 
 def test_what_has_not_failed_is_not_run_again(app: Application) -> None:
@@ -172,9 +182,9 @@ def test_what_has_not_failed_is_not_run_again(app: Application) -> None:
 # --- the command line --------------------------------------------------------------------------------------------
 
 
-def call(*words: str) -> None:
-    """Call ``orchestrator inbox`` with the words."""
-    command(words, result_action="return_value")
+def call(*words: str) -> object:
+    """Call ``orchestrator inbox`` with the words; return the exit code."""
+    return command(words, result_action="return_value")
 
 
 def test_a_person_mends_a_letter_in_their_editor(
@@ -214,6 +224,19 @@ def test_a_person_mends_a_letter_from_a_file(
     ]
     call("--state", "discarded", "--json")
     assert json.loads(capsys.readouterr().out)[0]["delivery"] == delivery
+
+
+def test_several_letters_are_dealt_with_at_once_and_one_that_does_not_fit_is_in_no_others_way(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, mended = accept(app, BROKEN), accept(app, BROKEN, "slack")
+    use(app)
+    Letters(app).edit(mended, b'{"event": {"email": "ann1@example.com"}}', ANN)
+    assert call("resume", broken, "d-nothing", mended) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("Ready: run r-")
+    assert [line.split(" ", 2)[:2] for line in said.err.splitlines()] == [["delivery", broken], ["d-nothing", "is"]]
+    assert call("discard", broken) == 0
 
 
 @pytest.mark.parametrize("editor", ["/nowhere/editor", f"{sys.executable} -c exit(3)"])

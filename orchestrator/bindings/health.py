@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,11 +33,13 @@ class ConnectionHealth:
     Args:
         record: Where they are written down.
         runs: Finds the runs that wait for a connection.
+        changed: Called after each change of a state.
     """
 
-    def __init__(self, record: Record, runs: Runs) -> None:
+    def __init__(self, record: Record, runs: Runs, changed: Callable[[], None]) -> None:
         self._record = record
         self._runs = runs
+        self._changed = changed
 
     def reporter(self, connection: str) -> Report:
         """Return what a guard tells about one connection."""
@@ -75,3 +78,4 @@ class ConnectionHealth:
             self._record.trail.append_alone(tx, f"connection:{connection}", changed, now)
             if state is ConnectionState.WORKING:
                 self._runs.wake_waiting_for(tx, connection)
+        self._changed()

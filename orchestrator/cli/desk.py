@@ -8,9 +8,10 @@ from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import application, this_user
 from orchestrator.capabilities import Decision
-from orchestrator.cli.output import Json, cell, fields, print_json, say, show
+from orchestrator.cli.output import Json, Several, cell, each, fields, print_json, say, show
+from orchestrator.desk.answers import held_runs
 from orchestrator.desk.people import OpenQuestion
-from orchestrator.errors import NotRecorded
+from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.kernel.cancelling import cancel as cancel_run
 from orchestrator.kernel.runs import RunState
 
@@ -104,14 +105,22 @@ def listed_runs(
 
 
 @runs.command
-def resume(run: str) -> None:
-    """Let a parked or failed run go on, after you have mended what stopped it.
+def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Let parked or failed runs go on, after you have mended what stopped them.
 
     Args:
-        run: The run's id.
+        runs: The ids of the runs.
+        held: All runs whose automatic mail was held and still lies on somebody's desk.
     """
-    application().runs.resume(run, this_user())
-    say("Ready. The worker goes on with it; steps already done are not repeated.")
+    if held == bool(runs):
+        raise ConfigurationError("name runs, or say --held")
+    app = application()
+
+    def go_on(run: str) -> str:
+        app.runs.resume(run, this_user())
+        return f"Ready: run {run}. The worker goes on with it; steps already done are not repeated."
+
+    return each(runs or held_runs(app.record), go_on)
 
 
 @runs.command
@@ -122,4 +131,4 @@ def cancel(run: str) -> None:
         run: The run's id.
     """
     at_once = cancel_run(application().record, run, this_user())
-    say("Cancelled." if at_once else "It stops before its next step.")
+    say("Cancelled." if at_once else "It stops before its next step; if it has none left, it ends as it would have.")

@@ -13,11 +13,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import application, this_user
-from orchestrator.cli.output import Json, fields, print_json, say, show
+from orchestrator.cli.output import Json, Several, each, fields, print_json, say, show
 from orchestrator.desk.inbox import Delivery, DeliveryState, gone
 from orchestrator.errors import ConfigurationError
-from orchestrator.gateway.hooks import SOURCE
 from orchestrator.gateway.letters import Letters
+from orchestrator.settings import WEBHOOK
 
 inbox = App(name="inbox", help="Mail and webhook deliveries that were taken in.")
 
@@ -59,7 +59,7 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
         _show_emptied(held, as_json=json)
         return
     payload, row = desk.raw(delivery)
-    if row.source.startswith(SOURCE):
+    if row.source.startswith(WEBHOOK):
         _show_payload(payload, row.note, as_json=json)
         return
     mail = desk.read(delivery)
@@ -72,14 +72,19 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
 
 
 @inbox.command
-def close(delivery: str) -> None:
-    """File a mail that you have dealt with.
+def close(deliveries: Several, /) -> int:
+    """File mails that you have dealt with.
 
     Args:
-        delivery: The delivery's id.
+        deliveries: The ids of the deliveries.
     """
-    application().inbox.close(delivery, this_user())
-    say("Filed.")
+    desk = application().inbox
+
+    def file(delivery: str) -> str:
+        desk.close(delivery, this_user())
+        return "Filed."
+
+    return each(deliveries, file)
 
 
 @inbox.command
@@ -101,36 +106,49 @@ def edit(delivery: str, *, file: Path | None = None) -> None:
 
 
 @inbox.command
-def resume(delivery: str) -> None:
-    """Start the process of a dead letter that fits by now.
+def resume(deliveries: Several, /) -> int:
+    """Start the process of each dead letter that fits by now.
+
+    To let mails go out that were held: `orchestrator runs resume`.
 
     Args:
-        delivery: The delivery's id.
+        deliveries: The ids of the deliveries.
     """
-    say(f"Ready: run {Letters(application()).resume(delivery, this_user())}. The worker executes it.")
+    letters = Letters(application())
+    return each(deliveries, lambda delivery: _ready(letters.resume(delivery, this_user())))
 
 
 @inbox.command
-def rerun(delivery: str) -> None:
-    """Start the process of a delivery anew, after its run failed. What the failed run did outside is done again.
+def rerun(deliveries: Several, /) -> int:
+    """Start the process of each delivery anew whose run failed or was cancelled. What that run did is done again.
 
-    To go on where the failed run stopped instead: `orchestrator runs resume`.
+    To go on where a failed run stopped instead: `orchestrator runs resume`.
 
     Args:
-        delivery: The delivery's id.
+        deliveries: The ids of the deliveries.
     """
-    say(f"Ready: run {Letters(application()).rerun(delivery, this_user())}. The worker executes it.")
+    letters = Letters(application())
+    return each(deliveries, lambda delivery: _ready(letters.rerun(delivery, this_user())))
 
 
 @inbox.command
-def discard(delivery: str) -> None:
-    """Throw a dead letter away.
+def discard(deliveries: Several, /) -> int:
+    """Throw dead letters away.
 
     Args:
-        delivery: The delivery's id.
+        deliveries: The ids of the deliveries.
     """
-    Letters(application()).discard(delivery, this_user())
-    say("Discarded.")
+    letters = Letters(application())
+
+    def throw_away(delivery: str) -> str:
+        letters.discard(delivery, this_user())
+        return "Discarded."
+
+    return each(deliveries, throw_away)
+
+
+def _ready(run_id: str) -> str:
+    return f"Ready: run {run_id}. The worker executes it."
 
 
 def _show_emptied(held: Delivery, *, as_json: bool) -> None:

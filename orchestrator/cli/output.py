@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +13,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from orchestrator.errors import OrchestratorError
+
 WIDE = 10_000
 """Characters of a line that no terminal shows, but a program such as grep reads."""
+Several = tuple[str, ...]
+"""One id or more, as a positional parameter."""
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
 
 
@@ -43,6 +47,26 @@ def print_json(value: Any) -> None:
 def say(line: str = "") -> None:
     """Print a line."""
     sys.stdout.write(f"{line}\n")
+
+
+def each(ids: Sequence[str], act: Callable[[str], str]) -> int:
+    """Do the same to several things, and print what is said of each; an error with one keeps nothing from the others.
+
+    Args:
+        ids: The things.
+        act: Does it to one, and returns what to say.
+
+    Returns:
+        The exit code.
+    """
+    code = 0
+    for one in ids:
+        try:
+            say(act(one))
+        except OrchestratorError as exc:
+            sys.stderr.write(f"{exc}\n")
+            code = 1
+    return code
 
 
 def fields(value: Any) -> dict[str, Any]:

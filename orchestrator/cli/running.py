@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from orchestrator.bootstrap import Application, application
+from orchestrator.bootstrap import application
 from orchestrator.cli.output import Json, print_json, say
 from orchestrator.errors import ConfigurationError, RunError
-from orchestrator.prefect_lane.environment import point_prefect_at, prefect_answers
 
 
 def run(
@@ -17,7 +16,8 @@ def run(
 ) -> int:
     """Execute a process now: ``orchestrator run lost-download --email mary@example.com --product watercolor``.
 
-    The fields of its form are options; ``orchestrator processes PROCESS`` lists them.
+    The fields of its form are options; ``orchestrator processes PROCESS`` lists them. The worker shows the run in
+    Prefect.
 
     Args:
         process: The process.
@@ -25,27 +25,16 @@ def run(
         json: Print JSON.
     """
     app = application()
-    point_prefect_at(app.settings.prefect.api_url)
     definition = app.definition(process)
-    flow = app.processes[process]
-    request = flow.read(_fields(form, definition.request.model_fields))
+    request = app.processes[process].read(_fields(form, definition.request.model_fields))
     run_id = app.open_run(definition, request)
     try:
-        result = _execute(app, process, run_id)
+        result = app.kernel.execute(definition, run_id)
     except RunError as exc:
         _tell({"run": run_id, "state": type(exc).__name__, "reason": str(exc)}, as_json=json)
         return 1
     _tell({"run": run_id, "state": "done", "result": result}, as_json=json)
     return 0
-
-
-def _execute(app: Application, process: str, run_id: str) -> Any:
-    """Execute a run in Prefect if it answers, and by the kernel alone if not."""
-    if prefect_answers(app.settings.prefect.api_url):
-        from orchestrator.process import REFERENCE
-
-        app.processes[process](REFERENCE + run_id, return_state=True)
-    return app.kernel.execute(app.definition(process), run_id)
 
 
 def _fields(form: tuple[str, ...], known: Any) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Limits of what goes out by itself: nobody is buried in our mail, and no robot is answered for ever.
 
-Mails that a person had a hand in, and runs that no mail started, are not limited.
+Mails that a person had a hand in, and runs that neither a mail nor a webhook started, are not limited.
 """
 
 from __future__ import annotations
@@ -10,74 +10,130 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, or_, select, update
 
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.kernel.admission import Held, Request
+from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import Clock, stamp
 from orchestrator.record.prepared import Prepared
+from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, automatic_answer, inbox, run
 from orchestrator.record.trail import SYSTEM
 from orchestrator.record.vault import Vault
-from orchestrator.settings import MailboxSettings
+from orchestrator.settings import WEBHOOK, MailboxSettings, WebhookSettings
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 _WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})
 """Providers where all spellings of an address with dots are one mailbox."""
-_DELIVERIES = Prepared(select(inbox.c.delivery, inbox.c.source).where(inbox.c.run_id == bindparam("of")).limit(1))
+
+_DELIVERIES = Prepared(
+    select(inbox.c.delivery, inbox.c.source, inbox.c.state).where(inbox.c.run_id == bindparam("of")).limit(1)
+)
 _PARENT = Prepared(select(run.c.parent_run_id).where(run.c.run_id == bindparam("of")))
+_FORGET = Prepared(
+    delete(automatic_answer).where(
+        automatic_answer.c.started_by == bindparam("kind"), automatic_answer.c.at < bindparam("before")
+    )
+)
+_COUNT = Prepared(
+    select(func.count().label("count")).where(
+        automatic_answer.c.recipient == bindparam("whose"), automatic_answer.c.started_by == bindparam("kind")
+    )
+)
+_ADD = Prepared(insert(automatic_answer))
+# A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
+_PERSONS_WORD = Prepared(
+    select(audit_event.c.event_id)
+    .where(
+        audit_event.c.chain_id == bindparam("run"),
+        or_(audit_event.c.kind == "decision.made", audit_event.c.kind == "run.resumed"),
+        audit_event.c.actor_auth != SYSTEM.auth,
+    )
+    .limit(1)
+)
 
 
 class AnswerLimits:
-    """Holds automatic answers for a person once there are too many of them.
+    """Holds automatic mails for a person once there are too many of them.
 
     Args:
         vault: Hides addresses.
         clock: Tells the time.
-        mailboxes: The mailboxes by name, with their limits.
-        per_hour: At most so many automatic answers an hour in all.
+        limits: The mailboxes and the webhooks, by the source of their deliveries, with their limits.
+        per_hour: At most so many automatic answers to mails an hour in all.
     """
 
-    def __init__(self, vault: Vault, clock: Clock, mailboxes: Mapping[str, MailboxSettings], *, per_hour: int) -> None:
+    def __init__(
+        self, vault: Vault, clock: Clock, limits: Mapping[str, MailboxSettings | WebhookSettings], *, per_hour: int
+    ) -> None:
         self._vault = vault
         self._clock = clock
-        self._mailboxes = mailboxes
+        self._limits = limits
         self._per_hour = per_hour
 
     def admit(self, tx: Connection, request: Request) -> None:
         """Count a mail that is about to go out, in the transaction that plans it.
 
         Raises:
-            Held: It would be one too many; its run waits for a person, and the mail it answers lies on their desk.
+            Held: It would be one too many; its run waits for a person, and what started it lies on their desk.
         """
         origin = _origin(tx, request.run_id)
-        mailbox = self._mailboxes.get(origin.source) if origin is not None else None
-        if mailbox is None or _has_a_persons_word(tx, request.run_id):
+        limits = self._limits.get(origin.source) if origin is not None else None
+        if limits is None or _has_a_persons_word(tx, request.run_id):
             return
         now = self._clock()
-        recipient = self._vault.lookup(counted_as(request.arguments["mail"].to))
-        _take_turns(tx)
-        tx.execute(delete(automatic_answer).where(automatic_answer.c.at < stamp(now - DAY)))
-        if problem := self._why_too_many(tx, origin, mailbox, recipient, now):
+        recipient, kind = self._vault.lookup(counted_as(request.arguments["mail"].to)), _kind(limits)
+        _take_turns(tx, kind if isinstance(limits, MailboxSettings) else recipient)
+        _FORGET(tx, {"kind": kind, "before": stamp(now - DAY)})
+        if problem := self._why_too_many(tx, origin, limits, recipient, now):
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
             raise Held(reason, also=partial(_lay_on_desk, delivery=origin.delivery, reason=reason))
         row = {"effect_id": request.effect_id, "recipient": recipient, "delivery": origin.delivery, "at": stamp(now)}
-        tx.execute(insert(automatic_answer).values(row))
+        _ADD(tx, {**row, "started_by": kind})
 
     def _why_too_many(
-        self, tx: Connection, origin: Any, mailbox: MailboxSettings, recipient: str, now: datetime
+        self, tx: Connection, origin: Any, limits: MailboxSettings | WebhookSettings, recipient: str, now: datetime
     ) -> str:
-        theirs, section = automatic_answer.c.recipient == recipient, f"[mailboxes.{origin.source}]"
+        if isinstance(limits, MailboxSettings) and (problem := self._why_not_now(tx, origin, limits, recipient, now)):
+            return problem
+        if _COUNT.row(tx, {"whose": recipient, "kind": _kind(limits)}).count >= limits.answers_per_day:
+            section = f"[{_kind(limits)}.{origin.source.removeprefix(WEBHOOK)}]"
+            return f"its recipient had {limits.answers_per_day} automatic mails in a day ({section} answers_per_day)"
+        return ""
+
+    def _why_not_now(self, tx: Connection, origin: Any, mailbox: MailboxSettings, recipient: str, now: datetime) -> str:
+        """Tell why no mail at all is answered just now, or none to this recipient: what robots run into."""
         since = stamp(now - timedelta(seconds=mailbox.answer_pause_seconds))
         for_another_mail = (automatic_answer.c.delivery != origin.delivery, automatic_answer.c.at > since)
-        if _count(tx, theirs, *for_another_mail):
-            return f"its recipient had an automatic answer just before ({section} answer_pause_seconds)"
-        if _count(tx, theirs) >= mailbox.answers_per_day:
-            return f"its recipient had {mailbox.answers_per_day} automatic answers in a day ({section} answers_per_day)"
-        if _count(tx, automatic_answer.c.at > stamp(now - HOUR)) >= self._per_hour:
+        answers = automatic_answer.c.started_by == _kind(mailbox)
+        if _count(tx, answers, automatic_answer.c.recipient == recipient, *for_another_mail):
+            where = f"[mailboxes.{origin.source}] answer_pause_seconds"
+            return f"its recipient had an automatic answer just before ({where})"
+        if _count(tx, answers, automatic_answer.c.at > stamp(now - HOUR)) >= self._per_hour:
             return f"{self._per_hour} automatic answers went out in an hour ([answers] per_hour)"
         return ""
+
+
+def held_runs(record: Record) -> list[str]:
+    """Return the runs whose mail was held and lies on a person's desk still, in the order in which they were opened."""
+    parked = select(run.c.run_id).where(run.c.state == RunState.PARKED).order_by(run.c.created_at)
+    with record.store.read() as tx:
+        return [run_id for run_id in tx.execute(parked).scalars().all() if _is_held(record, tx, run_id)]
+
+
+def _is_held(record: Record, tx: Connection, run_id: str) -> bool:
+    origin = _origin(tx, run_id)
+    if origin is None or origin.state != DeliveryState.FOR_PERSON:
+        return False
+    stopped = next(event for event in reversed(record.trail.chain(tx, run_id)) if event.kind == "run.parked")
+    return bool(stopped.data["error"] == Held.__name__)
+
+
+def _kind(limits: MailboxSettings | WebhookSettings) -> str:
+    """Return what is counted together, by the name of its sections in the configuration."""
+    return "mailboxes" if isinstance(limits, MailboxSettings) else "webhooks"
 
 
 def counted_as(address: str) -> str:
@@ -104,16 +160,13 @@ def _origin(tx: Connection, run_id: str | None) -> Any:
 
 def _has_a_persons_word(tx: Connection, run_id: str) -> bool:
     """Tell whether a person decided something in this run, or let it go on."""
-    # A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
-    theirs = (audit_event.c.kind.in_(["decision.made", "run.resumed"]), audit_event.c.actor_auth != SYSTEM.auth)
-    chosen = select(audit_event.c.event_id).where(audit_event.c.chain_id == run_id, *theirs)
-    return tx.execute(chosen.limit(1)).first() is not None
+    return _PERSONS_WORD.row(tx, {"run": run_id}) is not None
 
 
-def _take_turns(tx: Connection) -> None:
-    """Let one transaction count at a time; SQLite has one writer anyway."""
+def _take_turns(tx: Connection, what: str) -> None:
+    """Let one transaction at a time count this; SQLite has one writer anyway."""
     if tx.dialect.name == "postgresql":
-        tx.execute(text(f"LOCK TABLE {automatic_answer.name} IN EXCLUSIVE MODE"))
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{automatic_answer.name}/{what}", 0))))
 
 
 def _count(tx: Connection, *which: ColumnElement[bool]) -> int:

@@ -14,10 +14,8 @@ from orchestrator.gateway.mapping import MISSING, find
 from orchestrator.gateway.verification import Call, Proof
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.record.vault import Vault
-from orchestrator.settings import Constant, WebhookSettings
+from orchestrator.settings import WEBHOOK, Constant, WebhookSettings
 
-SOURCE = "webhook:"
-"""In the inbox, what came in through a webhook has a source that begins so."""
 UNKNOWN = "(unknown)"
 """Stands for every address that leads nowhere. No webhook can have this name."""
 LONGEST_KEY = 200
@@ -55,7 +53,7 @@ class Hook:
     @property
     def source(self) -> str:
         """Its name in the inbox."""
-        return SOURCE + self.name
+        return WEBHOOK + self.name
 
     @property
     def proven(self) -> str:

@@ -11,12 +11,16 @@ from orchestrator.bootstrap import Application
 from orchestrator.desk.inbox import DeliveryState, body_of
 from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.gateway.accepting import subject_of
-from orchestrator.gateway.hooks import SOURCE, Hook, hook_of
+from orchestrator.gateway.hooks import Hook, hook_of
 from orchestrator.gateway.mapping import Unfit, read_payload, request_from
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, RunState, new_run_id
 from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft, Sealer
+from orchestrator.settings import WEBHOOK
+
+STOPPED = (RunState.FAILED, RunState.CANCELLED)
+"""How a run ends that can be begun anew."""
 
 
 class Letters:
@@ -83,21 +87,22 @@ class Letters:
             self._append(tx, "delivery.discarded", row, actor, data={})
 
     def rerun(self, delivery: str, actor: Actor) -> str:
-        """Open a new run of a delivery whose run failed. It begins anew: what the failed one did is done again.
+        """Open a new run of a delivery whose run failed or was cancelled: it does again what that one did.
 
         Returns:
             The new run's id.
 
         Raises:
-            NotRecorded: There is no such delivery, or its run has not failed.
+            NotRecorded: There is no such delivery, or its run has neither failed nor been cancelled.
             NotFound: Its body was deleted.
             ConfigurationError: It does not fit any more, or nothing is configured for it any more.
         """
         with self._record.store.write() as tx:
             row = _held(tx, delivery)
-            failed = row is not None and row.run_id and self._app.runs.get(tx, row.run_id).state is RunState.FAILED
-            if not failed:
-                raise NotRecorded(f"delivery {delivery} has no run that failed; see: orchestrator inbox, runs")
+            if row is None or not row.run_id or self._app.runs.get(tx, row.run_id).state not in STOPPED:
+                raise NotRecorded(
+                    f"delivery {delivery} has no run that failed or was cancelled; see: orchestrator inbox, runs"
+                )
             return self._open(tx, row, actor, kind="delivery.rerun")
 
     def _open(self, tx: Connection, row: Any, actor: Actor, *, kind: str) -> str:
@@ -114,13 +119,13 @@ class Letters:
             before=[Draft(kind=kind, context=context, data=data, actor=actor)],
         )
         self._app.runs.open(tx, opening)
-        state = DeliveryState.STARTED if row.source.startswith(SOURCE) else DeliveryState.NEW
+        state = DeliveryState.STARTED if row.source.startswith(WEBHOOK) else DeliveryState.NEW
         self._replace(tx, row, payload, subject_ref, note="", state=state, run_id=run_id)
         return run_id
 
     def _input(self, tx: Connection, row: Any, payload: bytes) -> tuple[ProcessDefinition, BaseModel, str]:
         """Return what a delivery starts, with what, and whose it is."""
-        if not row.source.startswith(SOURCE):
+        if not row.source.startswith(WEBHOOK):
             mailbox = self._app.settings.mailboxes.get(row.source)
             if mailbox is None:
                 raise ConfigurationError(f"[mailboxes.{row.source}]: is not configured any more; write it again")
@@ -145,7 +150,7 @@ class Letters:
         return ""
 
     def _hook(self, row: Any) -> Hook:
-        name = row.source.removeprefix(SOURCE)
+        name = row.source.removeprefix(WEBHOOK)
         settings = self._app.settings.webhooks.get(name)
         if settings is None:
             raise ConfigurationError(f"[webhooks.{name}]: is not configured any more; write it again")

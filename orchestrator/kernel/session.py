@@ -21,16 +21,18 @@ from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer
 from orchestrator.record.verify import breach_of
 
 LOOK = timedelta(seconds=0.1)
-"""Between two steps, an owner looks so often whether somebody cancelled its run."""
+"""Between two steps, an owner looks so often whether somebody cancelled its run; before an effect, it looks always."""
 Change = Callable[[Connection], None]
 
 _EFFECTS = Prepared(select(effect).where(effect.c.run_id == bindparam("run")))
 _HELD = Prepared(
-    update(run_table).where(
+    update(run_table)
+    .where(
         run_table.c.run_id == bindparam("held_run"),
         run_table.c.owner == bindparam("held_by"),
         run_table.c.fence == bindparam("held_fence"),
     )
+    .returning(run_table.c.cancelled_by)
 )
 
 
@@ -78,6 +80,8 @@ class Session:
         self._changes: list[Change] = []
         self._renewed_at = self._looked_at = record.clock()
         self._stopping = stopping
+        self._is_asked_to_stop = run.cancelled_by is not None
+        """Whether somebody had cancelled the run when it was last looked at."""
         self.context = Context(
             run_id=run.run_id,
             prefect_run_id=run.prefect_run_id,
@@ -118,19 +122,17 @@ class Session:
         """
         now = self.now()
         if self._is_cancelled(now):
-            raise RunCancelled(f"run {self.run.run_id} was cancelled")
+            raise self._cancelled()
         if self._stopping():
             raise RunPostponed("its worker was stopped; another one goes on", due_at=now)
 
     def _is_cancelled(self, now: datetime) -> bool:
-        if self.run.cancelled_by is not None:
-            return True
-        if now < self._looked_at + LOOK:
-            return False
-        self._looked_at = now
-        asked = select(run_table.c.cancelled_by).where(run_table.c.run_id == self.run.run_id)
-        with self._record.store.read() as tx:
-            return tx.execute(asked).scalar_one() is not None
+        if not self._is_asked_to_stop and now >= self._looked_at + LOOK:
+            self._looked_at = now
+            asked = select(run_table.c.cancelled_by).where(run_table.c.run_id == self.run.run_id)
+            with self._record.store.read() as tx:
+                self._is_asked_to_stop = tx.execute(asked).scalar_one() is not None
+        return self._is_asked_to_stop
 
     def draft(self, kind: str, data: Mapping[str, Any], *, sealer: Sealer | None = None, **context: Any) -> Draft:
         """Return an event of this run."""
@@ -169,12 +171,15 @@ class Session:
         Args:
             drafts: The events.
             change: Changes other tables.
-            call: How long the call may take that comes next: the lease outlives it.
+            call: How long the call may take that comes next: the lease outlives it. Without one, no effect follows.
             run: Columns of the run to set.
 
         Raises:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
+            RunCancelled: A call was to come next, and a person cancelled the run; nothing was written.
         """
+        if call is not None:
+            change = self._unless_cancelled(change)
         now = self.now()
         until = now + (self._lease if call is None else call + self._lease / 2)
         try:
@@ -220,8 +225,24 @@ class Session:
 
     def _hold(self, tx: Connection, columns: Mapping[str, Any]) -> None:
         mine = {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}
-        if _HELD(tx, {**mine, **columns}) != 1:
+        held = _HELD.row(tx, {**mine, **columns})
+        if held is None:
             raise LeaseLost(f"run {self.run.run_id}: another owner has it")
+        self._is_asked_to_stop = held.cancelled_by is not None
+
+    def _unless_cancelled(self, change: Change | None) -> Change:
+        """Return the change, to be made only if nobody has cancelled the run."""
+
+        def checked(tx: Connection) -> None:
+            if self._is_asked_to_stop:
+                raise self._cancelled()
+            if change is not None:
+                change(tx)
+
+        return checked
+
+    def _cancelled(self) -> RunCancelled:
+        return RunCancelled(f"run {self.run.run_id} was cancelled")
 
     def _report(self, kind: str, data: Mapping[str, Any], **context: Any) -> None:
         with self._record.store.write() as tx:

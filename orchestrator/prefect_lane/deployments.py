@@ -9,21 +9,19 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from orchestrator.bootstrap import Application
-from orchestrator.prefect_lane.mirror import TAG
+from orchestrator.prefect_lane.notices import OURS, PAGE, said_of
 from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.process import ProcessFlow
 from orchestrator.schedule import Schedule
 
 ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """Intervals count from here, so that a restart does not begin them anew."""
-PAGE = 200
 logger = logging.getLogger(__name__)
 
 
@@ -42,23 +40,21 @@ async def register(client: PrefectClient, app: Application) -> None:
         await client.create_work_pool(WorkPoolCreate(name=work_pool, type=WarmWorker.type, base_job_template=template))
     for name, flow in app.processes.items():
         try:
-            await _deploy(client, flow, app.settings.schedule_of(name, flow.definition.schedule), work_pool)
+            await _deploy(client, app, flow)
         except Exception as exc:  # noqa: BLE001 - the others are registered all the same
             logger.warning("Process %s cannot be registered in Prefect (%s); its form may be old", name, exc)
     await _unschedule_others(client, app, work_pool)
 
 
-async def _deploy(
-    client: PrefectClient, flow: ProcessFlow[..., Any], schedule: Schedule | None, work_pool: str
-) -> None:
+async def _deploy(client: PrefectClient, app: Application, flow: ProcessFlow[..., Any]) -> None:
     wanted: dict[str, Any] = {
+        **said_of(app, flow.name, app.health.ailing()),
         "version": flow.version,
-        "description": flow.description,
-        "work_pool_name": work_pool,
-        "tags": [TAG],
+        "work_pool_name": app.settings.prefect.work_pool,
         "parameter_openapi_schema": flow.parameters.model_dump_for_openapi(),
         "enforce_parameter_schema": True,
     }
+    schedule = app.settings.schedule_of(flow.name, flow.definition.schedule)
     schedules = [_schedule(schedule)] if schedule else []
     if not await _stands(client, flow.name, wanted, schedules):
         flow_id = await client.create_flow(flow)
@@ -96,9 +92,8 @@ async def _unschedule_others(client: PrefectClient, app: Application, work_pool:
 
 
 async def _ours(client: PrefectClient) -> list[DeploymentResponse]:
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     found: list[DeploymentResponse] = []
-    while page := await client.read_deployments(deployment_filter=tagged, limit=PAGE, offset=len(found)):
+    while page := await client.read_deployments(deployment_filter=OURS, limit=PAGE, offset=len(found)):
         found += page
     return found
 

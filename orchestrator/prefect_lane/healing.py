@@ -30,6 +30,7 @@ from orchestrator.errors import NotRecorded
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.claiming import run_of, show_again
 from orchestrator.prefect_lane.listening import cancelled_in_prefect
+from orchestrator.prefect_lane.notices import ConnectionNotices
 from orchestrator.record.tables import run as run_table
 
 AT_ONCE = 200
@@ -51,6 +52,7 @@ def heal(app: Application, client: SyncPrefectClient) -> None:
         _heal(app, client, flow_run)
     for flow_run in _cancelled(app, client):
         cancelled_in_prefect(app, str(flow_run.id))
+    ConnectionNotices(app, client).catch_up()
 
 
 def _stuck(app: Application, client: SyncPrefectClient) -> list[FlowRun]:

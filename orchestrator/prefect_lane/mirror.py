@@ -31,7 +31,6 @@ from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Event
 
 TAG = "orchestrator"
-CALL_SECONDS = 10.0
 BATCH = 50
 CLAIM = timedelta(seconds=60)
 """A run that a worker began to show is left alone by the others for so long."""
@@ -48,12 +47,14 @@ class PrefectMirror:
 
     Args:
         app: The application.
+        http: A client of Prefect's API.
+        client: Prefect's own client.
     """
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, http: httpx.Client, client: SyncPrefectClient) -> None:
         self._app = app
-        self._http = httpx.Client(base_url=app.settings.prefect.api_url, timeout=CALL_SECONDS)
-        self._forms = Forms(SyncPrefectClient(app.settings.prefect.api_url))
+        self._http = http
+        self._forms = Forms(client)
         self._deployments: dict[str, str] = {}
 
     def catch_up(self) -> int:
@@ -101,7 +102,7 @@ class PrefectMirror:
         try:
             self._show(run)
         except httpx.HTTPError as exc:
-            if not isinstance(exc, httpx.HTTPStatusError) or not _is_refusal(exc.response.status_code):
+            if not isinstance(exc, httpx.HTTPStatusError) or not is_refusal(exc.response.status_code):
                 self._put_off(run, timedelta(0))
                 raise
             missing = exc.response.status_code == HTTPStatus.NOT_FOUND
@@ -205,7 +206,7 @@ def _shows(flow_run: dict[str, Any], state: dict[str, Any]) -> bool:
     return not wanted or (shown["message"] == state["message"] and wanted.items() <= shown["state_details"].items())
 
 
-def _is_refusal(status: int) -> bool:
+def is_refusal(status: int) -> bool:
     """Whether an answer is about the run that is shown, not about Prefect's own state."""
     return status // 100 == 4 and status not in _AGAIN  # noqa: PLR2004 - HTTP's class of the caller's mistakes
 

@@ -205,10 +205,15 @@ automatic_answer = Table(
     Column("effect_id", Text, primary_key=True),
     Column("recipient", Text, nullable=False),
     Column("delivery", Text, nullable=False),
-    Column("at", Text, nullable=False, index=True),
+    Column("started_by", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Index("ix_automatic_answer_at", "started_by", "at"),
     Index("ix_automatic_answer_recipient", "recipient", "at"),
 )
-"""The last day's mails that went out without a person's word; ``recipient`` is a keyed hash of the address."""
+"""The last day's mails that went out without a person's word; ``recipient`` is a keyed hash of the address.
+
+``started_by`` is the kind of source whose delivery started their runs: ``mailboxes`` or ``webhooks``.
+"""
 
 connection_state = Table(
     "connection_state",

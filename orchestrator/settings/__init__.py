@@ -21,10 +21,11 @@ from orchestrator.settings.model import (
 from orchestrator.settings.places import variable
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
 from orchestrator.settings.section import secrets_in
-from orchestrator.settings.webhooks import Constant, GatewaySettings, WebhookSettings
+from orchestrator.settings.webhooks import WEBHOOK, Constant, GatewaySettings, WebhookSettings
 
 __all__ = [
     "DESK",
+    "WEBHOOK",
     "AlarmSettings",
     "Constant",
     "GatewaySettings",

@@ -12,6 +12,8 @@ from orchestrator.settings.section import Section, from_json, http_url
 Scheme = Literal["standard-webhooks", "stripe", "github", "slack", "hubspot-v3", "hmac", "none"]
 """How a call proves where it comes from."""
 
+WEBHOOK = "webhook:"
+"""The source of a delivery that came through a webhook begins so; the webhook's name follows."""
 SHORTEST_PATH_SECRET = 32
 LARGEST_BODY = 25_000_000
 _URL_SAFE = re.compile(r"[A-Za-z0-9_-]*")
@@ -107,6 +109,8 @@ class WebhookSettings(Section):
     """A signed time-stamp may be so far from now, in both directions."""
     delivery_id: Annotated[str, AfterValidator(_delivery_id)] | None = None
     """Where the sender's own id of a delivery stands: a header, or a JSON Pointer into the payload."""
+    answers_per_day: Annotated[int, Field(ge=1)] = 20
+    """At most so many automatic mails a day to one address, by runs of webhooks; what is beyond waits for a person."""
     input: Annotated[dict[str, InputSource], BeforeValidator(from_json)] = Field(default_factory=dict)
     """The process's input, field by field."""
 

@@ -6,14 +6,16 @@ import logging
 from threading import Event
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from orchestrator.bootstrap import Application
 from orchestrator.prefect_lane.healing import heal
 from orchestrator.prefect_lane.mirror import PrefectMirror
+from orchestrator.prefect_lane.notices import ConnectionNotices
 
+CALL_SECONDS = 10.0
 MIRROR_SECONDS = 5.0
-"""How often runs are shown that other workers ended."""
+"""How often is shown what other programs brought about."""
 RETRY_SECONDS = 1.0
 """A Prefect server that does not answer is asked again after so long, then after twice as long, and so on."""
 LONGEST_RETRY_SECONDS = 10.0
@@ -21,16 +23,22 @@ logger = logging.getLogger(__name__)
 
 
 def mirror(app: Application, stop: Event) -> None:
-    """Show ended and stopped runs in Prefect until the worker stops."""
-    shown_in = PrefectMirror(app)
+    """Show ended and stopped runs in Prefect, and connections that do not work, until the worker stops."""
+    api_url = app.settings.prefect.api_url
+    with httpx.Client(base_url=api_url, timeout=CALL_SECONDS) as http, SyncPrefectClient(api_url) as client:
+        _keep_up(app, ConnectionNotices(app, client), PrefectMirror(app, http, client), stop)
+
+
+def _keep_up(app: Application, notices: ConnectionNotices, shown_in: PrefectMirror, stop: Event) -> None:
     retry = RETRY_SECONDS
     while not stop.is_set():
         app.ended.clear()
         try:
+            notices.catch_up()
             shown_in.catch_up()
             retry = RETRY_SECONDS
         except Exception as exc:  # noqa: BLE001 - what Prefect shows never stops the work
-            logger.info("Runs cannot be shown in Prefect now (%s); they are shown later", type(exc).__name__)
+            logger.info("Prefect cannot be brought up to date now (%s); tried again", type(exc).__name__)
             stop.wait(retry)
             retry = min(2 * retry, LONGEST_RETRY_SECONDS)
         app.ended.wait(MIRROR_SECONDS)

@@ -147,10 +147,11 @@ def _create_tables() -> None:
         sa.Column("effect_id", sa.Text(), nullable=False),
         sa.Column("recipient", sa.Text(), nullable=False),
         sa.Column("delivery", sa.Text(), nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("effect_id"),
     )
-    op.create_index(op.f("ix_automatic_answer_at"), "automatic_answer", ["at"], unique=False)
+    op.create_index("ix_automatic_answer_at", "automatic_answer", ["started_by", "at"], unique=False)
     op.create_index("ix_automatic_answer_recipient", "automatic_answer", ["recipient", "at"], unique=False)
     op.create_table(
         "intake_cursor",
