@@ -1,8 +1,9 @@
 """Wakes workers: a run is taken up at once, whichever process or machine it was made ready on.
 
-On SQLite, whoever waits has a named pipe beside the database, and whoever wakes writes a byte into each. Unlike a
+On SQLite, whoever waits has a named pipe beside the database, and whoever wakes writes a byte into one of them. One is
+enough, and two would be in each other's way; what the woken one cannot take up, it passes on to the others. Unlike a
 socket, a named pipe has no limit on the length of its path, and it cannot be opened for writing once its reader is
-dead. On PostgreSQL, ``LISTEN`` and ``NOTIFY`` do the same across machines.
+dead. On PostgreSQL, ``LISTEN`` and ``NOTIFY`` wake everybody, across machines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
+from enum import IntEnum
 from errno import ENXIO
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
@@ -26,6 +28,17 @@ CHANNEL = "orchestrator_work"
 RETRY_SECONDS = 5.0
 """A line to the database that broke is mended after so long."""
 _REASONS = "reasons to wake workers"
+_YOU, _ALL = b"1", b"*"
+"""What is written into a pipe: that its reader alone is woken, or that everybody is."""
+
+
+class Woken(IntEnum):
+    """Who was woken."""
+
+    NOBODY = 0
+    EVERYBODY = 1
+    THIS_ONE = 2
+    """This process, and perhaps no other one: it passes on what it cannot take up."""
 
 
 def wake_on_commit(tx: Connection) -> None:
@@ -44,7 +57,7 @@ def reasons_to_wake(tx: Connection) -> list[str]:
 
 
 class Wakeup:
-    """Wakes those who wait for work, in this process and in every other one on the same database.
+    """Wakes those who wait for work, in this process and in others on the same database.
 
     Args:
         engine: The database.
@@ -60,15 +73,19 @@ class Wakeup:
         finalize(self, self._line.close)
 
     def wake(self) -> None:
-        """Wake everybody. Whoever cannot be reached now looks by itself before long."""
-        self.wake_here()
-        self._line.ring()
+        """Wake one who waits, in this process or another. Whoever cannot be reached looks by itself before long."""
+        _ring(self._bell, _YOU)
+        self._line.ring_one()
 
     def wake_here(self) -> None:
         """Wake who waits in this process."""
-        _ring(self._bell)
+        _ring(self._bell, _ALL)
 
-    def wait(self, seconds: float) -> bool:
+    def pass_on(self) -> None:
+        """Wake those who wait in other processes: there is more than this one can take up."""
+        self._line.ring_others()
+
+    def wait(self, seconds: float) -> Woken:
         """Wait until somebody wakes; a wake-up since the last wait counts. One thread waits on it at a time.
 
         The first call returns at once, and so does one whose line to the database was lost: nobody knows who woke
@@ -78,20 +95,19 @@ class Wakeup:
             seconds: The longest time to wait.
 
         Returns:
-            True if there may be work, False if the time is over.
+            Who was woken, as far as is known; nobody if the time is over.
         """
         if not self._line.is_open:
             if self._line.open():
-                return True
+                return Woken.EVERYBODY
             seconds = min(seconds, RETRY_SECONDS)
         with DefaultSelector() as selector:
             selector.register(self._here, EVENT_READ)
             if self._line.is_open:
                 selector.register(self._line, EVENT_READ)
             woken = bool(selector.select(max(seconds, 0)))
-        _drain(self._here)
-        self._line.drain()
-        return woken
+        told = max(_heard(self._here), self._line.heard())
+        return max(told, Woken(woken))  # a line that broke has nothing to tell
 
     def close(self) -> None:
         """Let go of the line to the database; whoever waits again opens it anew."""
@@ -108,9 +124,11 @@ class _Line(Protocol):
 
     def fileno(self) -> int: ...
 
-    def drain(self) -> None: ...
+    def heard(self) -> Woken: ...
 
-    def ring(self) -> None: ...
+    def ring_one(self) -> None: ...
+
+    def ring_others(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -143,21 +161,32 @@ class _Pipes:
     def fileno(self) -> int:
         return self._reader
 
-    def drain(self) -> None:
-        if self._mine is not None:
-            _drain(self._reader)
+    def heard(self) -> Woken:
+        return _heard(self._reader) if self._mine is not None else Woken.NOBODY
 
-    def ring(self) -> None:
-        with suppress(FileNotFoundError), os.scandir(self._database.parent) as files:
-            for pipe in files:
-                if pipe.name.startswith(f"{self._database.name}.wake-") and pipe.path != str(self._mine):
-                    _ring_pipe(Path(pipe.path))
+    def ring_one(self) -> None:
+        if self._mine is None:  # else this process was woken already
+            # Always the same one, as long as it is there: it has everything at hand still.
+            any(_ring_pipe(pipe, _YOU) for pipe in sorted(self._others()))
+
+    def ring_others(self) -> None:
+        for pipe in self._others():
+            _ring_pipe(pipe, _ALL)
 
     def close(self) -> None:
         if self._mine is not None:
-            self._mine.unlink(missing_ok=True)
+            self._mine.unlink(missing_ok=True)  # from now on, nobody rings here
+            unanswered = self.heard()
             os.close(self._reader)
             self._mine = None
+            if unanswered is Woken.THIS_ONE:
+                self.ring_others()
+
+    def _others(self) -> list[Path]:
+        with suppress(FileNotFoundError), os.scandir(self._database.parent) as files:
+            begins, mine = f"{self._database.name}.wake-", str(self._mine)
+            return [Path(file.path) for file in files if file.name.startswith(begins) and file.path != mine]
+        return []
 
 
 class _Notifications:
@@ -188,20 +217,26 @@ class _Notifications:
         assert self._connection is not None  # noqa: S101 - asked of an open line alone
         return self._connection.fileno()
 
-    def drain(self) -> None:
+    def heard(self) -> Woken:
         if self._connection is None:
-            return
+            return Woken.NOBODY
         from psycopg import OperationalError
 
         try:
             # What libpq has seen already is enough: the server is not asked.
             self._connection.pgconn.consume_input()
+            heard = Woken.NOBODY
             while self._connection.pgconn.notifies() is not None:
-                pass
+                heard = Woken.EVERYBODY
         except OperationalError:
             self.close()
+            return Woken.EVERYBODY
+        return heard
 
-    def ring(self) -> None:
+    def ring_others(self) -> None:
+        """Do nothing: whoever was notified was not the only one."""
+
+    def ring_one(self) -> None:
         with suppress(DBAPIError), self._engine.begin() as tx:
             tx.execute(select(func.pg_notify(CHANNEL, "")))
 
@@ -216,25 +251,31 @@ def _close_both(*ends: int) -> None:
         os.close(end)
 
 
-def _ring_pipe(pipe: Path) -> None:
+def _ring_pipe(pipe: Path, whom: bytes) -> bool:
+    """Ring at a pipe; tell whether somebody reads there."""
     try:
         bell = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno == ENXIO:  # its reader is dead
             pipe.unlink(missing_ok=True)
-        return
+        return False
     try:
-        _ring(bell)
+        _ring(bell, whom)
+    except BrokenPipeError:
+        return False
     finally:
         os.close(bell)
+    return True
 
 
-def _ring(bell: int) -> None:
-    with suppress(BlockingIOError, BrokenPipeError):  # it was rung often enough, or nobody is there any more
-        os.write(bell, b"!")
+def _ring(bell: int, whom: bytes) -> None:
+    with suppress(BlockingIOError):  # it was rung often enough
+        os.write(bell, whom)
 
 
-def _drain(end: int) -> None:
+def _heard(end: int) -> Woken:
+    heard = Woken.NOBODY
     with suppress(BlockingIOError):
-        while os.read(end, 4096):
-            pass
+        while rung := os.read(end, 4096):
+            heard = max(heard, Woken.THIS_ONE if _YOU in rung else Woken.EVERYBODY)
+    return heard

@@ -18,7 +18,7 @@ from orchestrator.errors import AccessDenied, RunParked, RunPostponed, Unavailab
 from orchestrator.kernel.runs import LEASE
 from orchestrator.record.record import Record
 from orchestrator.record.store import Store
-from orchestrator.wakeup import wake_on_commit
+from orchestrator.wakeup import Woken, wake_on_commit
 
 SEND_ONE = process(send_one)
 LONG = 60.0
@@ -87,6 +87,47 @@ def test_a_store_that_was_closed_wakes_and_waits_again(record: Record, other: St
     record.store.close()
     record.store.wakeup.wake()
     assert other.wakeup.wait(LONG)
+
+
+@pytest.fixture
+def third(reopen: Callable[[], Record]) -> Store:
+    """One more process in which somebody waits."""
+    store = reopen().store
+    store.wakeup.wait(0)
+    return store
+
+
+@pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)
+def test_one_of_those_who_wait_is_woken_and_can_pass_it_on(record: Record, other: Store, third: Store) -> None:
+    for _ in range(5):
+        record.store.wakeup.wake()
+        woken = {store.wakeup.wait(0): store for store in (other, third)}
+        assert woken.keys() == {Woken.NOBODY, Woken.THIS_ONE}
+        woken[Woken.THIS_ONE].wakeup.pass_on()
+        assert woken[Woken.THIS_ONE].wakeup.wait(0) is Woken.NOBODY
+        assert woken[Woken.NOBODY].wakeup.wait(0) is Woken.EVERYBODY
+
+
+@pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)
+def test_who_makes_a_run_ready_and_waits_itself_is_the_one(other: Store, third: Store) -> None:
+    other.wakeup.wake()
+    assert (other.wakeup.wait(0), third.wakeup.wait(0)) == (Woken.THIS_ONE, Woken.NOBODY)
+
+
+@pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)
+def test_who_leaves_passes_on_what_it_was_woken_for(record: Record, other: Store, reopen: Callable[[], Record]) -> None:
+    record.store.wakeup.wake()
+    staying = reopen().store
+    staying.wakeup.wait(0)
+    other.wakeup.close()
+    assert staying.wakeup.wait(0) is Woken.EVERYBODY
+
+
+@pytest.mark.parametrize("record_url", ["postgresql"], indirect=True)
+@pytest.mark.postgres
+def test_on_postgresql_everybody_is_woken(record: Record, other: Store, third: Store) -> None:
+    record.store.wakeup.wake()
+    assert [store.wakeup.wait(LONG) for store in (other, third)] == [Woken.EVERYBODY] * 2
 
 
 @pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)

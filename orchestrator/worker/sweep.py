@@ -12,6 +12,7 @@ from orchestrator.bootstrap import Application
 from orchestrator.errors import LeaseLost, OrchestratorError, RunParked, RunPostponed
 from orchestrator.kernel.runs import Run
 from orchestrator.logs import about
+from orchestrator.wakeup import Woken
 
 LONGEST_WAIT_SECONDS = 30.0
 """The store is asked at least so often: a wake-up can be lost with the process or the network that carries it."""
@@ -40,32 +41,41 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep until the worker stops; what is under way then is finished."""
+        woken = Woken.NOBODY
         while not self._stop.is_set():
             try:
-                seconds = self._sweep()
+                seconds = self._sweep(woken)
+                woken = Woken.NOBODY
             except (OrchestratorError, SQLAlchemyError) as exc:
                 seconds = RETRY_SECONDS
                 # Its text may hold what the store was asked.
                 logger.error("The store cannot be swept: %s; tried again", type(exc).__name__)  # noqa: TRY400
-            self._app.work_waits.wait(seconds)
+            woken = max(woken, self._app.work_waits.wait(seconds))
+        self._app.work_waits.close()  # whatever comes now is for others
         self._pool.shutdown(wait=True)
 
-    def _sweep(self) -> float:
+    def _sweep(self, woken: Woken) -> float:
         """Take up what waits, as far as there is room; return how long nothing else will wait unless somebody wakes."""
         with self._counting:
             room = self._most - self._under_way
             self._crowded = True  # until we know better: what ends meanwhile makes us look again
-        if not room:
-            return LONGEST_WAIT_SECONDS
+        seconds, took = self._take_up(room) if room else (LONGEST_WAIT_SECONDS, 0)
+        if woken is Woken.THIS_ONE and took in (0, room):  # there was nothing for us, or there may be more
+            self._app.work_waits.pass_on()
+        return seconds
+
+    def _take_up(self, room: int) -> tuple[float, int]:
+        """Take up at most so many runs; return how long nothing else will wait, and how many they are."""
         claimed = self._app.kernel.claim(most=room, processes=self._app.processes)
         with self._counting:
             self._under_way += len(claimed.runs)
             self._crowded = len(claimed.runs) == room
         for run in claimed.runs:
             self._pool.submit(self._execute, run)
-        if claimed.next_due is None or len(claimed.runs) == room:
-            return LONGEST_WAIT_SECONDS
-        return min((claimed.next_due - self._app.record.clock()).total_seconds(), LONGEST_WAIT_SECONDS)
+        took = len(claimed.runs)
+        if claimed.next_due is None or took == room:
+            return LONGEST_WAIT_SECONDS, took
+        return min((claimed.next_due - self._app.record.clock()).total_seconds(), LONGEST_WAIT_SECONDS), took
 
     def _execute(self, run: Run) -> None:
         with about(run=run.run_id):
