@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Connection, Dialect
@@ -39,15 +40,19 @@ class Prepared:
         """Execute it once for each of the rows, which have the same names."""
         if rows:
             statement, arguments = self._compiled(tx.dialect, tuple(rows[0]))
-            with _Errors(tx.dialect, statement):
+            try:
                 tx.connection.cursor().executemany(statement, [arguments(row) for row in rows])
+            except _errors(tx.dialect) as exc:
+                raise _told(tx.dialect, statement, exc) from exc
 
     def rows(self, tx: Connection, values: Values) -> list[Any]:
         """Execute it; return the rows that it gives, with their columns as attributes."""
         cursor = self._execute(tx, values)
-        row = self._row(tuple(column[0] for column in cursor.description))
-        with _Errors(tx.dialect, ""):
+        row = self._row(tuple([column[0] for column in cursor.description]))
+        try:
             return [row._make(each) for each in cursor.fetchall()]
+        except _errors(tx.dialect) as exc:
+            raise _told(tx.dialect, "", exc) from exc
 
     def row(self, tx: Connection, values: Values) -> Any:
         """Execute it; return the only row that it gives, or None."""
@@ -57,8 +62,10 @@ class Prepared:
     def _execute(self, tx: Connection, values: Values) -> Any:
         statement, arguments = self._compiled(tx.dialect, tuple(values))
         cursor = tx.connection.cursor()
-        with _Errors(tx.dialect, statement):
+        try:
             cursor.execute(statement, arguments(values))
+        except _errors(tx.dialect) as exc:
+            raise _told(tx.dialect, statement, exc) from exc
         return cursor
 
 
@@ -72,21 +79,18 @@ def _compiled(statement: ClauseElement, dialect: Dialect, names: tuple[str, ...]
     if not compiled.positional:
         return str(compiled), lambda values: {**fixed, **values}
     order = cast("list[str]", compiled.positiontup)
-    return str(compiled), lambda values: [values[name] if name in values else fixed[name] for name in order]
+    if len(order) < 2:  # noqa: PLR2004 - of one name, itemgetter gives the value alone
+        return str(compiled), lambda values: [{**fixed, **values}[name] for name in order]
+    chosen = itemgetter(*order)
+    return str(compiled), (lambda values: chosen({**fixed, **values})) if fixed else chosen
 
 
-class _Errors:
-    """Turns the driver's errors into SQLAlchemy's, without the values: a context manager, as cheap as there is."""
+def _errors(dialect: Dialect) -> type[Exception]:
+    driver: Any = dialect.loaded_dbapi
+    return cast("type[Exception]", driver.Error)
 
-    def __init__(self, dialect: Dialect, statement: str) -> None:
-        self._dialect = dialect
-        self._statement = statement
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        driver: Any = self._dialect.loaded_dbapi
-        if isinstance(error, driver.Error):
-            hidden: Any = {"hide_parameters": True, "dialect": self._dialect}
-            told = DBAPIError.instance(self._statement, None, cast("Exception", error), driver.Error, **hidden)
-            raise told from error
+def _told(dialect: Dialect, statement: str, error: Exception) -> DBAPIError:
+    """Return SQLAlchemy's error for one of the driver, without the values."""
+    hidden: Any = {"hide_parameters": True, "dialect": dialect}
+    return cast("DBAPIError", DBAPIError.instance(statement, None, error, _errors(dialect), **hidden))
