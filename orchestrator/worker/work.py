@@ -29,6 +29,8 @@ from orchestrator.worker.vacuum import vacuum
 from orchestrator.worker.watch import watch
 
 REACH_SECONDS = 0.5
+"""Prefect is asked again after so long, then after twice as long, and so on."""
+LONGEST_REACH_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -129,9 +131,9 @@ async def _stop_on_signal(app: Application, scope: anyio.CancelScope) -> None:
 
 async def _reach_prefect(api_url: str) -> None:
     """Wait until Prefect answers."""
-    warned = False
+    pause = REACH_SECONDS
     while not await run_sync(prefect_answers, api_url):
-        if not warned:
+        if pause == REACH_SECONDS:
             logger.warning("Prefect does not answer at %s yet; runs are executed and recorded without it", api_url)
-            warned = True
-        await anyio.sleep(REACH_SECONDS)
+        await anyio.sleep(pause)
+        pause = min(2 * pause, LONGEST_REACH_SECONDS)
