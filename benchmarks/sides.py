@@ -19,9 +19,13 @@ from hmac import new as hmac
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator.prefect_lane.environment import server_environment
+
 ROOT = Path(__file__).parents[1]
 SECRET = secrets.token_hex(16)
 PATIENCE_SECONDS = 120.0
+FIRST = 16
+"""So many customers are served before anything is measured."""
 TICKS = os.sysconf("SC_CLK_TCK")
 COMMANDS = {"gateway": ["gateway"], "worker": ["worker"], "worker-2": ["worker", "--only-runs"]}
 CONFIG = """
@@ -226,6 +230,19 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
         yield Side(name="ours", port=port, processes=processes, started=started)
 
 
+@asynccontextmanager
+async def prefect_server(folder: Path) -> AsyncIterator[str]:
+    """Start a Prefect server, and return the address of its API."""
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    command = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    log = (folder / "prefect.log").open("ab")
+    process = await _start(*command, stderr=log, environment=server_environment(api, folder / "prefect"))
+    async with _ended([process]):
+        await _listens(port, process)
+        yield api
+
+
 def _installed_plugin(folder: Path) -> Path:
     """Write what pip would write, so that the benchmarks' connector is found like any other one."""
     installed = folder / "plugins"
@@ -309,7 +326,7 @@ async def _takes_runs(folder: Path, processes: Mapping[str, Process], name: str)
 async def _warm(around: Counterparts, port: int, process: Process) -> None:
     """Serve some customers, so that what is made at first use is there."""
     await _listens(port, process)
-    caller, customers = Caller(port), [new_customer() for _ in range(16)]
+    caller, customers = Caller(port), [new_customer() for _ in range(FIRST)]
     for customer in customers:
         if await caller.call(customer) not in (200, 202):
             raise BenchmarkError("a call was refused")

@@ -56,21 +56,18 @@ class PrefectMirror:
         self._http = http
         self._forms = Forms(client)
         self._deployments: dict[str, str] = {}
+        self.shown = 0
+        """How many runs it has shown so far."""
 
-    def catch_up(self) -> int:
+    def catch_up(self) -> None:
         """Show all runs that Prefect has not seen as they are.
-
-        Returns:
-            How many.
 
         Raises:
             httpx.HTTPError: Prefect does not answer, or is busy; what is left is shown next time.
         """
-        shown = 0
         while marked := self._marked():
             for run in marked:
-                shown += self._claim(run, CLAIM) and self._show_or_put_off(run)
-        return shown
+                self.shown += self._claim(run, CLAIM) and self._show_or_put_off(run)
 
     def _marked(self) -> Sequence[Run]:
         chosen = select(run_table.c.run_id).where(self._is_due()).order_by(run_table.c.created_at)

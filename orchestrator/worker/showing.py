@@ -30,18 +30,27 @@ def mirror(app: Application, stop: Event) -> None:
 
 
 def _keep_up(app: Application, notices: ConnectionNotices, shown_in: PrefectMirror, stop: Event) -> None:
-    retry = RETRY_SECONDS
+    pause = RETRY_SECONDS
     while not stop.is_set():
         app.ended.clear()
+        seen = shown_in.shown
         try:
             notices.catch_up()
             shown_in.catch_up()
-            retry = RETRY_SECONDS
         except Exception as exc:  # noqa: BLE001 - what Prefect shows never stops the work
-            logger.info("Prefect cannot be brought up to date now (%s); tried again", type(exc).__name__)
-            stop.wait(retry)
-            retry = min(2 * retry, LONGEST_RETRY_SECONDS)
-        app.ended.wait(MIRROR_SECONDS)
+            logger.info("Prefect cannot be brought up to date now (%s); tried again", _what(exc))
+            # A server that is busy, and gets on, is asked again soon; one that does not answer, less and less often.
+            pause = RETRY_SECONDS if shown_in.shown > seen else min(2 * pause, LONGEST_RETRY_SECONDS)
+            stop.wait(pause)
+        else:
+            pause = RETRY_SECONDS
+            app.ended.wait(MIRROR_SECONDS)
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"HTTP {error.response.status_code}"
+    return type(error).__name__
 
 
 def mend(app: Application, stop: Event) -> None:
