@@ -9,7 +9,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.disk import flush_seconds, slower
 from benchmarks.measures import Served, burst, idle_cpu, serve
 from benchmarks.sides import Counterparts, Side, counterparts, floor, ours
 
@@ -195,17 +196,26 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="benchmark", help=f"of: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--small", action="store_true", help="only see whether the benchmarks work")
+    parser.add_argument(
+        "--flush-ms", type=float, default=0, help="let the disk take so much longer (needs a C compiler)"
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with ExitStack() as stack:
+        flush = MILLI * flush_seconds(Path(stack.enter_context(tempfile.TemporaryDirectory()))) + options.flush_ms
+        if options.flush_ms:
+            stack.enter_context(slower(options.flush_ms))
+        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
         names = options.names or list(BENCHMARKS)
         figures = asyncio.run(run(names, SMALL if options.small else FULL, progress))
     load = os.getloadavg()[0]
     if options.json:
-        sys.stdout.write(json.dumps({"load": load, "figures": [asdict(figure) for figure in figures]}, indent=2) + "\n")
+        told = {"load": load, "flush_ms": flush, "figures": [asdict(figure) for figure in figures]}
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
     else:
-        Console().print(_table(figures), f"Load of this machine at the end: {load:.1f} on {os.cpu_count()} cores")
+        machine = f"A flush of this disk takes {flush:.2f} ms; load at the end: {load:.1f} on {os.cpu_count()} cores"
+        Console().print(_table(figures), machine)
     return 0 if options.small or all(figure.holds for figure in figures) else 1
 
 
