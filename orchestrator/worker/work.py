@@ -46,7 +46,7 @@ def work(app: Application, *, only_runs: bool = False) -> None:
     """
     use(app)
     app.kernel  # noqa: B018 - what the threads share is made before they start
-    threads = _for_runs(app) if only_runs else [*_for_runs(app), *_for_the_rest(app)]
+    threads = [_thread("sweep", Sweep(app, app.stopping).run), *([] if only_runs else _for_the_rest(app))]
     for thread in threads:
         thread.start()
     try:
@@ -59,10 +59,6 @@ def work(app: Application, *, only_runs: bool = False) -> None:
             thread.join()
 
 
-def _for_runs(app: Application) -> list[Thread]:
-    return [_thread("sweep", Sweep(app, app.stopping).run), _thread("heartbeat", beat, app, app.stopping)]
-
-
 def _for_the_rest(app: Application) -> list[Thread]:
     stop = app.stopping
     polls = [(app, source, app.settings.mailboxes[source.name].poll_seconds, stop) for source in app.sources()]
@@ -71,6 +67,7 @@ def _for_the_rest(app: Application) -> list[Thread]:
         _thread("mend", mend, app, stop),
         _thread("watch", watch, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
+        _thread("heartbeat", beat, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
     if alarms := app.settings.alarms:
