@@ -30,7 +30,7 @@ async def shop(reader: StreamReader, writer: StreamWriter) -> None:
 async def files(reader: StreamReader, writer: StreamWriter) -> None:
     """Say that each file is there."""
     while await _head(reader):
-        writer.write(_answer(b""))
+        writer.write(_answer(b"", headers=b'ETag: "0"\r\n'))
 
 
 async def mail(reader: StreamReader, writer: StreamWriter) -> None:
@@ -55,8 +55,9 @@ async def _head(reader: StreamReader) -> bytes:
         return b""
 
 
-def _answer(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+def _answer(body: bytes, *, headers: bytes = b"") -> bytes:
+    headers += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (headers, body)
 
 
 def _tell(line: str) -> None:

@@ -305,7 +305,7 @@ def _lost(error: Exception, place: str) -> ConnectorError:
         case requests.exceptions.SSLError():
             return AccessDenied(f"{place}: the server's certificate is not trusted; correct api_url or ca_file")
         case requests.ConnectionError():
-            return Unavailable(f"{place} cannot be reached ({type(error).__name__})")
+            return Unavailable(f"{place} cannot be reached ({type(error).__name__}): check api_url and the network")
         case _:
             return Unavailable(f"{place} was lost in the middle of a call ({type(error).__name__})")
 

@@ -81,7 +81,7 @@ class _Post:
             ca_file=settings.ca_file,
             timeout_seconds=settings.timeout_seconds,
         )
-        self._system = HttpSystem(name, reached)
+        self._system = HttpSystem(name, reached, setting="url")
 
     @property
     def limit(self) -> timedelta:
@@ -114,7 +114,7 @@ class SlackNotifier:
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
         """Post the notice; Slack gives no name for it."""
         if self._post.send(json.dumps(_blocks(notice)).encode(), {}).strip() != _TAKEN:
-            raise Unavailable("what answered is not Slack: check the address and the network", no_effect=False)
+            raise Unavailable("what answered is not Slack: check url", no_effect=False)
         return Receipt(reference=effect_id or "")
 
     def settlement(self, operation: str) -> Settlement:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
+from weakref import finalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from sqlalchemy import Connection, create_engine, make_url, text
@@ -17,7 +18,15 @@ from sqlalchemy import exc as sql
 
 from orchestrator.capabilities import Asset, OrderRecords, Purchase
 from orchestrator.capabilities.files import AssetKey
-from orchestrator.errors import AccessDenied, ConfigurationError, ConnectorError, NotFound, Rejected, Unavailable
+from orchestrator.errors import (
+    AccessDenied,
+    ConfigurationError,
+    ConnectorError,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from orchestrator.plugins import Connector, RegisterConnector, hookimpl, within
 
 _LITERAL_OR_COMMENT = re.compile(
@@ -136,6 +145,7 @@ class ShopSqlOrders:
             raise ConfigurationError(
                 f"url: SQLAlchemy cannot load {url.drivername!r}: install its driver, or correct the URL's beginning"
             ) from error
+        finalize(self, self._engine.dispose)
 
     def purchases_of(self, email: str) -> tuple[Purchase, ...]:
         """Look up what the customer bought: newest first, and within one day in the query's own order."""
@@ -213,39 +223,85 @@ def _interrupt(connection: Connection) -> None:
     """Stop the query in the database too, where the driver can: nobody waits for its answer any more."""
     with suppress(Exception):
         driver = connection.connection.driver_connection
-        # sqlite3 calls it interrupt; psycopg, psycopg2 and oracledb call it cancel.
-        stop = getattr(driver, "interrupt", None) or getattr(driver, "cancel", None)
-        if stop is not None:
+        # sqlite3 calls it interrupt; psycopg2 and oracledb call it cancel. psycopg has that, too, but there it keeps
+        # every thread of this program waiting until the server answers.
+        stops = (getattr(driver, name, None) for name in ("interrupt", "cancel_safe", "cancel"))
+        if stop := next(filter(None, stops), None):
             within(timedelta(0), stop)
 
 
 _PASSING = (sql.DBAPIError, sql.DisconnectionError, sql.TimeoutError)
 _WRONG_QUERY = (sql.DataError, sql.IntegrityError, sql.NotSupportedError, sql.ProgrammingError)
-_DENIED_STATES = frozenset({"28000", "28P01", "42501"})
-"""SQLSTATE: invalid authorization, invalid password, insufficient privilege (PostgreSQL manual, appendix A)."""
-_DENIED_WORDS = re.compile(
-    "authentication failed|access denied|permission denied|login failed|logon denied", re.IGNORECASE
-)
-"""What drivers say when they cannot connect: then they give no SQLSTATE."""
 _SQLITE_ERROR = 1
 """SQLite's code for a wrong statement (sqlite.org/rescode.html), which its driver calls operational."""
+_SQLITE_CANTOPEN = 14
+_NAMED = re.compile(r"""(?:no such \w+: |(?:relation|column|function) "?|for table "|near ")([\w.]{1,60})""")
+"""How SQLite and PostgreSQL name what they miss or stumble over in a query; such names are the operator's own."""
+
+
+class _Cause(NamedTuple):
+    """What a database says itself.
+
+    Args:
+        states: SQLSTATE (PostgreSQL manual, appendix A).
+        words: What drivers say when they cannot connect: then they give no SQLSTATE.
+        error: What it is to us.
+        remedy: What happened, and what to do.
+    """
+
+    states: frozenset[str]
+    words: re.Pattern[str]
+    error: type[ConnectorError]
+    remedy: str
+
+
+_CAUSES = (
+    _Cause(
+        frozenset({"53300"}),
+        re.compile("too many (clients|connections)|remaining connection slots|max_user_connections", re.IGNORECASE),
+        RateLimited,
+        "has no free connection: raise its limit, or that of the user in url",
+    ),
+    _Cause(
+        frozenset({"3D000"}),
+        re.compile('database "[^"]*" does not exist|unknown database', re.IGNORECASE),
+        AccessDenied,
+        "has no database of that name: correct the end of url",
+    ),
+    _Cause(
+        frozenset({"28000", "28P01", "42501"}),
+        re.compile(
+            "authentication failed|access denied|permission denied|login failed|logon denied|no password supplied"
+            '|not permitted to log in|role "[^"]*" does not exist|pg_hba.conf',
+            re.IGNORECASE,
+        ),
+        AccessDenied,
+        "refuses the credential or a permission: correct user and password in url, or what the user may read",
+    ),
+    _Cause(
+        frozenset(),
+        re.compile("does not support SSL|certificate verify failed", re.IGNORECASE),
+        AccessDenied,
+        "cannot agree on TLS with us: correct sslmode or sslrootcert in url",
+    ),
+)
 
 
 def _refusal(error: sql.SQLAlchemyError, place: str) -> ConnectorError:
     """Translate by what happens next; reading changes nothing, so that every failure is one without effect."""
-    what = type(error).__name__
-    if isinstance(error, sql.DBAPIError) and _is_denied(error.orig):
-        return AccessDenied(f"{place} refuses the credential or a permission ({what}): check the URL's user and grants")
-    wrong = isinstance(error, _WRONG_QUERY) or _is_wrong_in_sqlite(error)
-    if isinstance(error, _PASSING) and not wrong:
-        return Unavailable(f"{place} cannot be reached or failed ({what})", no_effect=True)
-    return Rejected(f"{place} refuses the query ({what}): correct it; the database's own words stand in the cause")
+    what, driver_error = type(error).__name__, getattr(error, "orig", None)
+    if cause := _cause(driver_error):
+        return cause.error(f"{place} {cause.remedy} ({what})")
+    sqlite_code = getattr(driver_error, "sqlite_errorcode", None)
+    if isinstance(error, _PASSING) and not isinstance(error, _WRONG_QUERY) and sqlite_code != _SQLITE_ERROR:
+        remedy = "correct its path in url" if sqlite_code == _SQLITE_CANTOPEN else "see that it runs, or correct url"
+        return Unavailable(f"{place} cannot be reached or failed ({what}): {remedy}", no_effect=True)
+    named = _NAMED.search(str(driver_error))
+    at = f" at {named[1]}" if named else ""
+    return Rejected(f"{place} refuses the query{at} ({what}): correct query")
 
 
-def _is_denied(driver_error: BaseException | None) -> bool:
+def _cause(driver_error: BaseException | None) -> _Cause | None:
     state = getattr(driver_error, "sqlstate", None) or getattr(driver_error, "pgcode", None)
-    return state in _DENIED_STATES or bool(_DENIED_WORDS.search(str(driver_error)))
-
-
-def _is_wrong_in_sqlite(error: sql.SQLAlchemyError) -> bool:
-    return getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == _SQLITE_ERROR
+    said = str(driver_error)
+    return next((each for each in _CAUSES if state in each.states or each.words.search(said)), None)

@@ -259,7 +259,11 @@ def application(config: Path | None = None) -> Application:
         return _current[0]
 
 
-def use(app: Application) -> None:
-    """Make an application the one of this program, for programs that embed the orchestrator."""
+def use(app: Application | None) -> None:
+    """Make an application the one of this program, for programs that embed the orchestrator.
+
+    Args:
+        app: The application; None lets the next use read the configuration anew.
+    """
     with _lock:
-        _current[:] = [app]
+        _current[:] = [app] if app else []

@@ -26,6 +26,8 @@ class OAuthEndpoint:
         self.refreshes = 0
         self.expires_in = 3600
         self.refresh_token = "refresh-0"
+        self.scope = ""
+        """What is granted; empty if the answers need not say so, because it is what was asked for."""
         self._valid: set[str] = set()
         self._codes: dict[str, str] = {}
         endpoint = self
@@ -101,7 +103,8 @@ class OAuthEndpoint:
         self.refreshes += 1
         self.refresh_token, access = f"refresh-{self.refreshes}", f"access-{self.refreshes}"
         self._valid.add(access)
-        return {"access_token": access, "refresh_token": self.refresh_token, "expires_in": self.expires_in}
+        told = {"scope": self.scope} if self.scope else {}
+        return {"access_token": access, "refresh_token": self.refresh_token, "expires_in": self.expires_in} | told
 
     def _redeems(self, asked: dict[str, str]) -> bool:
         digest = hashlib.sha256(asked["code_verifier"].encode()).digest()

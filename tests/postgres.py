@@ -78,6 +78,12 @@ class PostgresServer:
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def demand_password(self, role: str) -> None:
+        """Let a role in with its password alone; others need none."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self._control("reload")
+
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/{database}"

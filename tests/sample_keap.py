@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from connectors.keap import KeapAccount, KeapSettings
 from orchestrator.errors import ConnectorError
@@ -45,6 +46,29 @@ def connect_app(keap: KeapServer, token_file: Path, *, authorized: bool = True, 
         store = TokenStore(path=token_file)
         store.keep(tokens_from(keap.gate.new_tokens(), now=store.clock()))
     return connect(keap, **(app | changes))
+
+
+class Cards:
+    """What lies in the account, past the connection."""
+
+    known = ANNA
+
+    def __init__(self, keap: KeapServer) -> None:
+        self._crm = keap.crm
+        (self._id,) = [each["id"] for each in self._crm.contacts.values() if has_address(each, ANNA)]
+        self.drop_next_answer = keap.lose_answer_of_change
+
+    def tags_of(self, email: str) -> Collection[str]:
+        assert email == ANNA
+        return [self._crm.tags[tag]["name"] for tag in self._crm.applied.get(self._id, ())]
+
+    def notes_of(self, email: str) -> Collection[str]:
+        assert email == ANNA
+        return [note["text"] for note in self._crm.notes.values() if note["contact_id"] == self._id]
+
+
+def has_address(contact: dict[str, Any], email: str) -> bool:
+    return any(each["email"] == email for each in contact["email_addresses"])
 
 
 def raised_by(call: Callable[[], object]) -> ConnectorError:

@@ -9,7 +9,10 @@ from orchestrator.errors import NotFound, RateLimited, Unavailable
 from orchestrator.testing.behind import FakeCards, FakeStore
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.contacts import ContactsContract
+from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.files import FileLinksContract
+from orchestrator.testing.contracts.mail import MailboxContract, MailerContract
+from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.orders import FakeOrders
@@ -137,9 +140,11 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             """
             a_check_says_in_one_line_what_it_saw
             a_pattern_is_no_address
+            an_address_in_any_script_has_no_purchases_of_others
             an_address_is_matched_without_regard_to_case
             an_unknown_address_has_no_purchases
             asking_again_gives_the_same_answer
+            each_purchase_is_found_once
             every_purchase_is_found_and_the_newest_comes_first
             printed_purchases_do_not_show_the_customer
             refunded_purchases_are_found_and_marked
@@ -154,9 +159,83 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             a_note_stands_on_the_card
             a_note_whose_answer_was_lost_stands_there_once
             a_probe_does_not_find_what_never_happened
+            a_tag_in_any_script_stands_on_the_card
             a_tag_stands_on_the_card
             a_tag_whose_answer_was_lost_stands_there_once
+            an_address_in_any_script_is_nobodys
             the_same_note_of_two_effects_stands_there_twice
+            """,
+        ),
+        (
+            FaultsContract,
+            """
+            a_change_that_is_put_off_has_no_effect
+            a_change_whose_answer_was_lost_is_in_doubt
+            a_change_without_a_credential_has_no_effect
+            a_credential_that_ends_in_the_middle_is_denied
+            a_system_that_asks_to_slow_down_need_not_say_how_long
+            a_system_that_failed_may_work_later
+            an_answer_that_nobody_understands_is_an_error_of_ours
+            no_answer_in_time_is_unavailable
+            the_wait_that_the_system_asks_for_is_handed_on
+            """,
+        ),
+        (
+            MannersContract,
+            """
+            a_check_explains_a_wrong_credential
+            a_check_explains_an_address_where_nobody_listens
+            building_it_asks_nobody
+            importing_it_asks_nobody
+            it_does_not_show_its_credential
+            """,
+        ),
+        (
+            MailerContract,
+            """
+            a_check_says_in_one_line_what_it_saw
+            a_line_break_in_the_subject_adds_no_header
+            a_mail_in_doubt_arrives_once_whatever_the_providers_clock_says
+            a_mail_that_was_lost_late_is_in_doubt_and_not_found
+            a_mail_whose_answer_was_lost_is_in_doubt_and_found
+            a_malformed_message_id_is_left_out
+            a_probe_finds_its_own_mail_alone
+            a_recipient_whom_the_provider_refuses_is_rejected
+            a_refused_mail_does_not_spoil_the_next_one
+            a_subject_arrives_as_it_was_written
+            a_text_arrives_as_it_was_written
+            an_answer_names_what_it_answers
+            each_effect_has_a_message_id_of_its_own
+            html_arrives_beside_the_text
+            what_is_not_one_address_is_rejected
+            """,
+        ),
+        (
+            MailboxContract,
+            """
+            a_check_says_in_one_line_what_it_saw
+            a_cursor_that_is_not_honoured_starts_at_the_beginning
+            a_deleted_mail_does_not_hide_the_next_one
+            a_mail_carries_the_time_of_its_arrival
+            a_printed_mail_does_not_show_its_content
+            an_empty_mailbox_shows_nothing
+            every_mail_is_read_byte_for_byte
+            nothing_is_lost_when_the_mailboxs_clock_is_off
+            nothing_is_lost_when_the_mails_are_renumbered
+            of_a_large_mail_only_the_headers_are_read
+            only_mail_behind_the_position_is_new
+            pages_hold_each_mail_once_in_order
+            reading_changes_nothing
+            the_same_mail_twice_is_two_mails
+            """,
+        ),
+        (
+            NotifierContract,
+            """
+            a_check_says_in_one_line_what_it_saw_and_tells_nobody
+            a_notice_is_read_word_for_word
+            a_notice_whose_answer_was_lost_is_never_lost
+            two_notices_alike_are_read_twice
             """,
         ),
     ],

@@ -69,6 +69,16 @@ def test_without_a_fault_everything_passes(proxy: FaultProxy, client: socket.soc
     assert (proxy.pending, proxy.connections) == (False, 1)
 
 
+def test_an_answer_is_replaced_after_the_server_acted(
+    proxy: FaultProxy, client: socket.socket, seen: list[bytes]
+) -> None:
+    proxy.replace_answer(after=b"pay", by=b"<html>")
+    assert answer(client, b"hello\n") == b"hello\n"
+    assert answer(client, b"pay now\n") == b"<html>"
+    assert client.recv(1) == b""
+    assert (seen, proxy.pending) == ([b"hello\n", b"pay now\n"], False)
+
+
 @pytest.mark.parametrize("passing", [0, 3])
 def test_an_answer_is_lost_after_the_server_acted(
     proxy: FaultProxy, client: socket.socket, seen: list[bytes], passing: int
@@ -83,6 +93,16 @@ def test_a_request_is_lost_before_the_server_acts(proxy: FaultProxy, client: soc
     proxy.lose_request(at=b"pay now\n")
     assert answer(client, b"hello\n") == b"hello\n"
     assert answer(client, b"pay now\n") == b""
+    assert (seen, proxy.pending) == ([b"hello\n"], False)
+
+
+def test_a_request_is_refused_and_the_connection_goes_on(
+    proxy: FaultProxy, client: socket.socket, seen: list[bytes]
+) -> None:
+    proxy.refuse_request(at=b"pay", answer=lambda request: request[:3] + b" no\n")
+    client.sendall(b"pay now\n")
+    assert rest(client, 7) == b"pay no\n"
+    assert answer(client, b"hello\n") == b"hello\n"
     assert (seen, proxy.pending) == ([b"hello\n"], False)
 
 

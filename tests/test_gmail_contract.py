@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from time import time
 from typing import ClassVar
 
 import pytest
-from sample_gmail import ANN, SHOP, UNKNOWN, account
+from sample_gmail import ANN, SHOP, UNKNOWN, account, granted
 
 from connectors.gmail import GmailAccount
+from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass
-from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer
+from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
+from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 
@@ -38,6 +42,9 @@ class ServedPost:
 
     def lose_next_request(self) -> None:
         self.server.fail_next("messages.send", Fault())
+
+    def set_clock_off(self, by: timedelta) -> None:
+        self.server.box.clock = lambda: time() + by.total_seconds()
 
 
 class TestGmailAccountSends(MailerContract):
@@ -98,6 +105,9 @@ class ServedLetterbox:
     def renumber(self) -> None:
         self.box.restore()
 
+    def set_clock_off(self, by: timedelta) -> None:
+        self.box.clock = lambda: time() + by.total_seconds()
+
 
 class TestGmailAccountTakesIn(MailboxContract):
     connector = "gmail"
@@ -109,3 +119,81 @@ class TestGmailAccountTakesIn(MailboxContract):
     @pytest.fixture
     def mailbox(self, server: GmailServer, letterbox: ServedLetterbox, tmp_path: Path) -> GmailAccount:
         return account(server, tmp_path / "token", max_size_bytes=letterbox.max_size_bytes)
+
+
+class GmailFaults:
+    """Lets the next look at the profile fail, and the next mail."""
+
+    def __init__(self, server: GmailServer, refresh_token: str) -> None:
+        self._server = server
+        self._refresh_token = refresh_token
+
+    def _fail(self, fault: Fault) -> None:
+        for operation in ("profile", "messages.send"):
+            self._server.fail_next(operation, fault)
+
+    def refuse(self, status: int, **headers: str) -> None:
+        self._fail(Fault(answer=refusal(status, "as scripted", **headers)))
+
+    def drop(self) -> None:
+        self._fail(Fault(acts=True))
+
+    def cut(self) -> None:
+        self._fail(Fault(acts=True, breaks=Break.CUT))
+
+    def silence(self) -> None:
+        self._fail(Fault(acts=True, breaks=Break.SILENCE))
+
+    def drip(self) -> None:
+        self._fail(Fault(acts=True, breaks=Break.DRIP))
+
+    def garbage(self) -> None:
+        self._fail(Fault(acts=True, answer=Answer(200, b"<html>")))
+
+    def revoke(self) -> None:
+        self._server.consents.revoke(self._refresh_token)
+
+
+class TestGmailAccountSurvives(FaultsContract):
+    connector = "gmail"
+
+    @pytest.fixture
+    def gmail(self, server: GmailServer, tmp_path: Path) -> GmailAccount:
+        gmail = account(server, tmp_path / "token", timeout_seconds=1)
+        # Else the time goes to the first import of Google's libraries, and to the first access token.
+        account(server, tmp_path / "token").position()
+        return gmail
+
+    @pytest.fixture
+    def faults(self, server: GmailServer, tmp_path: Path) -> GmailFaults:
+        return GmailFaults(server, granted(server, tmp_path / "token"))
+
+    @pytest.fixture
+    def ask(self, faults: GmailFaults, gmail: GmailAccount) -> Callable[[], object]:
+        return gmail.position
+
+    @pytest.fixture
+    def change(self, faults: GmailFaults, gmail: GmailAccount) -> Callable[[], object]:
+        return lambda: gmail.send(OutgoingMail(to=ANN, subject="s", text="t"), effect_id="effect-1")
+
+
+class TestGmailAccountBehaves(MannersContract):
+    connector = "gmail"
+
+    @pytest.fixture
+    def build(self, server: GmailServer, tmp_path: Path) -> Callable[[], GmailAccount]:
+        return lambda: account(server, tmp_path / "token")
+
+    @pytest.fixture
+    def secret(self, server: GmailServer) -> str:
+        return server.consents.client_secret
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> GmailAccount:
+        with GmailServer(GmailBox(SHOP)) as gone:
+            return account(gone, tmp_path / "token")
+
+    @pytest.fixture
+    def wrong_credential(self, server: GmailServer, secret: str, tmp_path: Path) -> GmailAccount:
+        server.consents.client_secret = "another"
+        return account(server, tmp_path / "token")

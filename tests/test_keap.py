@@ -2,43 +2,21 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator
-from datetime import date
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sample_keap import ANNA, account, connect, raised_by, settings_of
+from sample_keap import ANNA, Cards, account, connect, has_address, raised_by, settings_of
 
 from connectors.keap import KeapAccount, KeapSettings, register_connectors
-from orchestrator.capabilities import Asset, Contacts, OrderRecords, Purchase
+from orchestrator.capabilities import Contacts, OrderRecords
 from orchestrator.errors import AccessDenied, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass
 from orchestrator.sandbox.keap import ASSETS, KeapServer, Sold
 from orchestrator.sandbox.shop import OTHER_CASE, THREE_PURCHASES
-from orchestrator.testing.contracts.contacts import ContactsContract
-from orchestrator.testing.contracts.orders import OrderRecordsContract
 
-LUCIA = (
-    Purchase(
-        order="1058",
-        product="The Pattern Maker's Handbook, e-book",
-        asset=Asset(key="books/pattern-makers-handbook.pdf"),
-        email="lucia.marin@example.net",
-        name="Lucía Marín",
-        bought_on=date(2026, 9, 21),
-    ),
-    Purchase(
-        order="1012",
-        product="Zippers Without Fear, video course",
-        asset=Asset(key="courses/zippers-without-fear (2025).mp4"),
-        email="lucia.marin@example.net",
-        name="Lucía Marín",
-        bought_on=date(2026, 5, 11),
-        refunded=True,
-    ),
-)
 DRESS = Sold(id="101", name="Linen Summer Dress", sku="LINEN-SUMMER-DRESS")
 DAY = "2026-10-01T10:00:00Z"
 
@@ -52,53 +30,6 @@ def keap() -> Iterator[KeapServer]:
 @pytest.fixture
 def known(keap: KeapServer) -> str:
     return keap.crm.add_contact("new@example.com", given_name="Ada", family_name="New")
-
-
-class Cards:
-    """What lies in the account, past the connection."""
-
-    known = ANNA
-
-    def __init__(self, keap: KeapServer) -> None:
-        self._crm = keap.crm
-        (self._id,) = [each["id"] for each in self._crm.contacts.values() if _has(each, ANNA)]
-        self.drop_next_answer = keap.lose_answer_of_change
-
-    def tags_of(self, email: str) -> Collection[str]:
-        assert email == ANNA
-        return [self._crm.tags[tag]["name"] for tag in self._crm.applied.get(self._id, ())]
-
-    def notes_of(self, email: str) -> Collection[str]:
-        assert email == ANNA
-        return [note["text"] for note in self._crm.notes.values() if note["contact_id"] == self._id]
-
-
-def _has(contact: dict[str, Any], email: str) -> bool:
-    return any(each["email"] == email for each in contact["email_addresses"])
-
-
-class TestKeapOrders(OrderRecordsContract):
-    connector = "keap"
-
-    @pytest.fixture
-    def orders(self, keap: KeapServer) -> KeapAccount:
-        return connect(keap)
-
-    @pytest.fixture
-    def known(self) -> tuple[Purchase, ...]:
-        return LUCIA
-
-
-class TestKeapContacts(ContactsContract):
-    connector = "keap"
-
-    @pytest.fixture
-    def contacts(self, keap: KeapServer) -> KeapAccount:
-        return connect(keap)
-
-    @pytest.fixture
-    def cards(self, keap: KeapServer) -> Cards:
-        return Cards(keap)
 
 
 def test_an_address_that_the_crm_wrote_in_capitals_is_found(keap: KeapServer) -> None:
@@ -240,7 +171,7 @@ def test_a_tag_that_could_mean_others_is_refused(keap: KeapServer, tag: str) -> 
 def test_of_several_cards_the_oldest_is_tagged_and_every_one_is_searched_for_the_note(keap: KeapServer) -> None:
     for _ in range(10):
         keap.crm.add_contact("twice@example.com")
-    oldest, *_, newest = [each["id"] for each in keap.crm.contacts.values() if _has(each, "twice@example.com")]
+    oldest, *_, newest = [each["id"] for each in keap.crm.contacts.values() if has_address(each, "twice@example.com")]
     crm = connect(keap)
     crm.tag("twice@example.com", "lost-download", effect_id="e-1")
     assert list(keap.crm.applied) == [oldest]

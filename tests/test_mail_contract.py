@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import imaplib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass, MailWatch
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.behind import FakeLetterbox, FakePost
+from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.mail_watch import MailWatchContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
@@ -22,12 +25,20 @@ from orchestrator.testing.faults import FaultProxy
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
 SHOP, ANN, BOB = "support@shop.example", "ann@example.com", "bob@example.com"
+PASSWORD = "correct horse battery staple"
 END_OF_MAIL = b"\r\n.\r\n"
 
 
 @pytest.fixture
 def server() -> Iterator[MailServer]:
     with MailServer({SHOP: "shop", ANN: "ann", BOB: "bob"}) as running:
+        yield running
+
+
+@pytest.fixture
+def strict() -> Iterator[MailServer]:
+    """A provider that takes no mail without a login."""
+    with MailServer({SHOP: "shop", ANN: "ann"}, auth_required=True) as running:
         yield running
 
 
@@ -76,6 +87,9 @@ class ServedPost:
 
     def lose_next_request(self) -> None:
         self.proxy.lose_request(at=END_OF_MAIL)
+
+    def set_clock_off(self, by: timedelta) -> None:
+        self.server.ahead = by
 
 
 class TestMailAccountSends(MailerContract):
@@ -187,10 +201,15 @@ class TestMailAccountIsWatched(MailWatchContract):
 class ServedLetterbox:
     client: imaplib.IMAP4
     folder: str
+    ahead: timedelta = timedelta(0)
     max_size_bytes: ClassVar[int] = 4096
 
     def deliver(self, raw: bytes) -> None:
-        assert self.client.append(self.folder, "", "", raw)[0] == "OK"
+        arrives = datetime.now(UTC) + self.ahead
+        assert self.client.append(self.folder, "", arrives, raw)[0] == "OK"
+
+    def set_clock_off(self, by: timedelta) -> None:
+        self.ahead = by
 
     def remove_first(self) -> None:
         self.client.select(self.folder)
@@ -204,6 +223,107 @@ class ServedLetterbox:
         self.client.close()
         self.client.delete(self.folder)
         self.client.rename("Restored", self.folder)
+
+
+class MailFaults:
+    """Lets the next look into a folder fail, and the next mail; each in the words of its protocol.
+
+    SMTP asks to slow down by 450 with the class "policy" (RFC 3463), IMAP by LIMIT (RFC 5530).
+    """
+
+    SMTP: ClassVar = {429: b"450 4.7.1 Too much mail", 500: b"451 4.3.0 Local error", 502: b"421 4.3.2 Going down"}
+    IMAP: ClassVar = {429: b"NO [LIMIT] Too many commands", 500: b"NO [SERVERBUG] Oops"}
+
+    def __init__(self, server: MailServer, smtp: FaultProxy, imap: FaultProxy) -> None:
+        self._server, self.smtp, self.imap = server, smtp, imap
+
+    def refuse(self, status: int, **_headers: str) -> None:
+        said = self.SMTP.get(status, b"451 4.4.1 No answer from behind") + b"\r\n"
+        self.smtp.refuse_request(at=b"MAIL FROM", answer=lambda _: said)
+        result = self.IMAP.get(status, b"NO [UNAVAILABLE] No answer from behind") + b"\r\n"
+        self.imap.refuse_request(at=b"EXAMINE", answer=lambda command: command.split()[0] + b" " + result)
+
+    def drop(self) -> None:
+        self.smtp.lose_answer(after=END_OF_MAIL)
+        self.imap.lose_answer(after=b"EXAMINE")
+
+    def cut(self) -> None:
+        self.smtp.lose_answer(after=END_OF_MAIL, passing=2)
+        self.imap.lose_answer(after=b"EXAMINE", passing=12)
+
+    def silence(self) -> None:
+        self.smtp.hold_answer(after=END_OF_MAIL)
+        self.imap.hold_answer(after=b"EXAMINE")
+
+    def drip(self) -> None:
+        self.smtp.trickle_answer(after=END_OF_MAIL, pause=0.4)
+        self.imap.trickle_answer(after=b"EXAMINE", pause=0.4)
+
+    def garbage(self) -> None:
+        self.smtp.replace_answer(after=END_OF_MAIL, by=b"<html>\r\n")
+        self.imap.replace_answer(after=b"EXAMINE", by=b"<html>\r\n")
+
+    def revoke(self) -> None:
+        self._server.change_password(SHOP, "another")
+
+
+def logged_in(smtp_port: int, imap_port: int, *, password: str = "shop", timeout_seconds: float = 5) -> MailAccount:
+    """Connect to an account whose provider wants a login for everything."""
+    login = {"host": "127.0.0.1", "security": "plain", "username": SHOP, "password": password}
+    return MailAccount(
+        MailSettings(
+            address=f"The Shop <{SHOP}>",
+            smtp=SmtpSettings.model_validate(login | {"port": smtp_port}),
+            imap=ImapSettings.model_validate(login | {"port": imap_port, "sent_folder": "Sent"}),
+            timeout_seconds=timeout_seconds,
+        )
+    )
+
+
+class TestMailAccountSurvives(FaultsContract):
+    connector = "mail"
+    deviations: ClassVar = {
+        "test_the_wait_that_the_system_asks_for_is_handed_on": "neither SMTP nor IMAP can say how long to wait"
+    }
+
+    @pytest.fixture
+    def faults(self, strict: MailServer) -> Iterator[MailFaults]:
+        with FaultProxy("127.0.0.1", strict.smtp_port) as smtp, FaultProxy("127.0.0.1", strict.imap_port) as imap:
+            yield MailFaults(strict, smtp, imap)
+
+    @pytest.fixture
+    def mail(self, faults: MailFaults) -> MailAccount:
+        return logged_in(faults.smtp.port, faults.imap.port, timeout_seconds=1)
+
+    @pytest.fixture
+    def ask(self, mail: MailAccount) -> Callable[[], object]:
+        return mail.position
+
+    @pytest.fixture
+    def change(self, mail: MailAccount) -> Callable[[], object]:
+        return lambda: mail.send(OutgoingMail(to=ANN, subject="s", text="t"), effect_id="effect-1")
+
+
+class TestMailAccountBehaves(MannersContract):
+    connector = "mail"
+
+    @pytest.fixture
+    def build(self, strict: MailServer) -> Callable[[], MailAccount]:
+        return lambda: logged_in(strict.smtp_port, strict.imap_port, password=PASSWORD)
+
+    @pytest.fixture
+    def secret(self) -> str:
+        return PASSWORD
+
+    @pytest.fixture
+    def unreachable(self, secret: str) -> MailAccount:
+        with MailServer({SHOP: secret}) as gone:
+            pass
+        return logged_in(gone.smtp_port, gone.imap_port, password=secret)
+
+    @pytest.fixture
+    def wrong_credential(self, strict: MailServer, secret: str) -> MailAccount:
+        return logged_in(strict.smtp_port, strict.imap_port, password=secret)
 
 
 class TestFakeMailer(MailerContract):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
@@ -78,11 +79,15 @@ class Letterbox:
     def __init__(self, server: DovecotServer, login: str, conversations: ExitStack) -> None:
         self._server = server
         self._login = login
+        self._ahead = timedelta(0)
         self._conversations = conversations
         self._client = conversations.enter_context(client(server, login))
 
     def deliver(self, raw: bytes) -> None:
-        assert self._client.append("INBOX", "", "", raw)[0] == "OK"
+        assert self._client.append("INBOX", "", datetime.now(UTC) + self._ahead, raw)[0] == "OK"
+
+    def set_clock_off(self, by: timedelta) -> None:
+        self._ahead = by
 
     def remove_first(self) -> None:
         self._client.select()
@@ -186,7 +191,9 @@ def test_a_check_names_the_folder_that_the_server_names_for_sent_mail(server: Do
         assert "the server names 'Sent Items': set it if the provider itself files there what it sends" in seen
         told = account(server, login, smtp_port=smtp.smtp_port, sent_folder="Sent Items").check()
         assert told.endswith("and sent mail is looked up in Sent Items")
-        with pytest.raises(AccessDenied, match=r"folder 'Sent'; there are: .*\(sent mail: Sent Items\)"):
+        with pytest.raises(
+            AccessDenied, match=r"folder 'Sent': correct imap.sent_folder; there are: .*\(sent mail: Sent Items\)"
+        ):
             account(server, login, smtp_port=smtp.smtp_port, sent_folder="Sent").check()
 
 

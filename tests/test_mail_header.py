@@ -75,6 +75,7 @@ def test_a_folded_field_is_one_and_a_line_that_is_no_field_is_passed_over() -> N
         ("<abc.1$2@mail.example.com>", "<abc.1$2@mail.example.com>"),
         ("  <A@[192.0.2.1]>  ", "<A@[192.0.2.1]>"),
         ("<ABC@HOST>", "<ABC@HOST>"),
+        ("<1(a)x:5,6;7@[192.0.2.1]:25>", "<1(a)x:5,6;7@[192.0.2.1]:25>"),
         ("abc@example.com", ""),
         ("<abc@example.com", ""),
         ("<abc>", ""),

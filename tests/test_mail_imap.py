@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 
 import pytest
 
@@ -152,10 +151,11 @@ def test_a_check_says_what_it_saw(server: MailServer, client: imaplib.IMAP4) -> 
     assert account(server).check().endswith("(imap.sent_folder is not set): a person settles doubts")
 
 
-@pytest.mark.parametrize("folders", [{"folder": "Nowhere"}, {"sent_folder": "Nowhere"}])
-def test_a_folder_that_does_not_exist_is_named_with_those_that_do(server: MailServer, folders: dict[str, Any]) -> None:
-    with pytest.raises(AccessDenied, match="does not open the folder 'Nowhere'; there are: INBOX, Sent"):
-        account(server, **folders).check()
+@pytest.mark.parametrize("setting", ["folder", "sent_folder"])
+def test_a_folder_that_does_not_exist_is_named_with_those_that_do(server: MailServer, setting: str) -> None:
+    said = rf"does not open the folder 'Nowhere': correct imap\.{setting}; there are: INBOX, Sent"
+    with pytest.raises(AccessDenied, match=said):
+        account(server, **{setting: "Nowhere"}).check()
 
 
 @pytest.mark.parametrize("name", ["Envoyés", "送信済み", "Sent & gone", 'a "quoted" one'])

@@ -19,7 +19,7 @@ from scripted_imap import WELL, Answers, served
 from connectors.mail.conversation import translated
 from connectors.mail.imap import ImapMailbox
 from orchestrator.capabilities import MailPage, RawMail
-from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
+from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
 
 ARRIVED = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 BODIES = "UID FETCH 10,11 (UID BODY.PEEK[]"
@@ -78,6 +78,8 @@ def test_a_server_that_lists_the_last_mail_again_shows_nothing_new() -> None:
         ("LOGIN", ("", "BAD"), AccessDenied),
         ("LOGIN", ("", "NO [UNAVAILABLE]"), Unavailable),
         ("LOGIN", ("* BYE too many connections", None), Unavailable),
+        ("LOGIN", ("", "NO [LIMIT] LOGIN rate limit hit"), RateLimited),
+        ("UID SEARCH", ("", "NO [THROTTLED]"), RateLimited),
         ("EXAMINE", ("", "NO [NONEXISTENT]"), AccessDenied),
         ("EXAMINE", ("", "NO [SERVERBUG]"), Unavailable),
         ("EXAMINE", ("* 2 EXISTS\n* OK [UIDVALIDITY 7] x", "OK"), Unavailable),

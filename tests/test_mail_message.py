@@ -76,6 +76,56 @@ def test_no_text_changes_the_structure_of_a_mail(
     )
 
 
+def answered(raw: bytes) -> list[bytes]:
+    head = raw.partition(b"\r\n\r\n")[0]
+    return re.findall(rb"(?m)^(?:In-Reply-To|References): (.*)\r$", head + b"\r")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "<1700000000.1234(web)host:5@[192.0.2.1]:25>",
+        "<a,b;c:d@example.com>",
+        '<"quoted"\\.part=?utf-8?q?x?=@example.com>',
+        "<()@()>",
+        f"<{'a' * 450}@{'b' * 450}>",
+    ],
+)
+def test_an_answer_names_its_question_as_that_was_written(question: str) -> None:
+    raw = written(OutgoingMail(to="ann@example.com", subject="s", text="t", in_reply_to=question))
+    assert answered(raw) == [question.encode()] * 2
+
+
+NO_ANSWER_TO = [
+    "<a b@c>",
+    "<a@b>\r\nBcc: <c@d>",
+    "<a@b\n>",
+    "<a\x00@b>",
+    "<a\x7f@b>",
+    "<ä@b>",
+    "<a@b@c>",
+    "<<a@b>>",
+    "<@b>",
+]
+
+
+@pytest.mark.parametrize("question", [*NO_ANSWER_TO, f"<{'a' * 451}@b>", f"<a@{'b' * 451}>"])
+def test_what_is_not_safe_in_a_header_is_left_out(question: str) -> None:
+    raw = written(OutgoingMail(to="ann@example.com", subject="s", text="t", in_reply_to=question))
+    assert answered(raw) == []
+
+
+WORD = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="<>@"), min_size=1)
+
+
+@UNHURRIED
+@given(left=WORD, right=WORD)
+def test_whatever_can_be_seen_of_a_message_id_is_kept(left: str, right: str) -> None:
+    question = f"<{left}@{right}>"
+    raw = written(OutgoingMail(to="ann@example.com", subject="s", text="t", in_reply_to=question))
+    assert answered(raw) == [question.encode()] * 2
+
+
 @UNHURRIED
 @given(text=st.text(max_size=500))
 def test_a_text_is_read_as_it_was_written(text: str) -> None:

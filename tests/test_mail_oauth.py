@@ -25,6 +25,7 @@ from orchestrator.sandbox.systems import free_port
 from orchestrator.testing.contracts.mailbox import letter
 
 SHOP = "support@shop.example"
+SCOPE = "https://mail.example/"
 MAIL = OutgoingMail(to="ann@example.com", subject="s", text="t")
 
 
@@ -82,7 +83,7 @@ def oauth(endpoint: OAuthEndpoint, tokens: TokenStore, **changed: Any) -> OAuthS
         "auth_url": f"{endpoint.url}/authorize?access_type=offline",
         "client_id": CLIENT,
         "client_secret": SECRET,
-        "scope": "https://mail.example/",
+        "scope": SCOPE,
         "token_file": tokens.path,
     }
     return OAuthSettings.model_validate(fields | changed)
@@ -158,10 +159,38 @@ def test_when_nothing_is_valid_any_more_a_person_authorises_again(
     assert taken(submission) == 1
 
 
+def test_a_scope_that_was_not_granted_is_named_and_nothing_is_kept(
+    endpoint: OAuthEndpoint, tokens: TokenStore, submission: Controller
+) -> None:
+    mailer = account(endpoint, tokens, port_of(submission))
+    before = tokens.path.read_bytes()
+    for granted in ("openid", "other.scope"):
+        endpoint.scope = granted
+        code = endpoint.code_for(mailer.authorization_url("http://127.0.0.1:1/", "state-1"))
+        with pytest.raises(AccessDenied, match=f"^{SCOPE} was not granted: start again, and tick every box$"):
+            mailer.redeem(code, "http://127.0.0.1:1/")
+    assert tokens.path.read_bytes() == before
+    endpoint.scope = f"openid {SCOPE.upper()}"
+    code = endpoint.code_for(mailer.authorization_url("http://127.0.0.1:1/", "state-1"))
+    assert "orchestrator check" in mailer.redeem(code, "http://127.0.0.1:1/")
+
+
+def test_a_check_says_what_to_do_about_a_token_that_is_refused(
+    endpoint: OAuthEndpoint, tokens: TokenStore, submission: Controller
+) -> None:
+    mailer = account(endpoint, tokens, port_of(submission))
+    mailer.send(MAIL)
+    endpoint.revoke_all()
+    with pytest.raises(AccessDenied, match=r"oauth\.scope what the provider asks for, and run: orchestrator"):
+        mailer.check()
+    with pytest.raises(AccessDenied, match="to authorise again, run: orchestrator connections authorize"):
+        mailer.check()
+
+
 def test_a_token_endpoint_that_is_away_has_sent_nothing(tokens: TokenStore, submission: Controller) -> None:
     with OAuthEndpoint(SHOP) as gone:
         pass
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unavailable, match=r"check oauth\.token_url and the network") as caught:
         account(gone, tokens, port_of(submission)).send(MAIL)
     assert caught.value.no_effect is True
     assert not taken(submission)

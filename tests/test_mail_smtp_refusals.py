@@ -4,78 +4,17 @@ from __future__ import annotations
 
 import smtplib
 import socket
-import socketserver
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
+from scripted_smtp import SHOP, mailer, scripted
 
-from connectors.mail.settings import MailSettings, SmtpSettings
-from connectors.mail.smtp import SmtpMailer, translated
+from connectors.mail.smtp import translated
 from orchestrator.capabilities import OutgoingMail
-from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
+from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 
-SHOP, ANN = "support@shop.example", "ann@example.com"
+ANN = "ann@example.com"
 MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")
-WELL = {
-    "": "220 ready",
-    "EHLO": "250 hello",
-    "HELO": "250 hello",
-    "MAIL": "250 ok",
-    "RCPT": "250 ok",
-    "DATA": "354 go",
-    ".": "250 ok",
-    "RSET": "250 ok",
-}
-
-
-def mailer(port: int, *, timeout_seconds: float = 5, **smtp: object) -> SmtpMailer:
-    server = SmtpSettings.model_validate({"host": "127.0.0.1", "port": port, "security": "plain"} | smtp)
-    return SmtpMailer(MailSettings(address=f"The Shop <{SHOP}>", smtp=server, timeout_seconds=timeout_seconds))
-
-
-class ScriptedConversation(socketserver.StreamRequestHandler):
-    """Answers each command by its first word, and the end of a mail as "."; an answer of None hangs up."""
-
-    answers: dict[str, str | None]
-    later: dict[int, str]
-    """What is answered to the second mail of a connection, and so on."""
-    begun = 0
-
-    def handle(self) -> None:
-        going_on = self.say("")
-        while going_on and (line := self.rfile.readline()):
-            word = line.split()[0].decode().upper()
-            going_on = self.say(word)
-            if going_on and word == "DATA" and (self.answers["DATA"] or "").startswith("354"):
-                while self.rfile.readline() not in {b".\r\n", b""}:
-                    pass
-                going_on = self.say(".")
-
-    def say(self, word: str) -> bool:
-        answer = self.answers.get(word, "500 unknown")
-        if word == "MAIL":
-            self.begun += 1
-            answer = self.later.get(self.begun, answer)
-        if answer is not None:
-            self.wfile.write(answer.encode() + b"\r\n")
-        return answer is not None
-
-
-@contextmanager
-def scripted(*, later: dict[int, str] | None = None, **changes: str | None) -> Iterator[int]:
-    handler = type("Conversation", (ScriptedConversation,), {"answers": WELL | changes, "later": later or {}})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
-        running.daemon_threads = True
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield running.server_address[1]
-        finally:
-            running.shutdown()
-            thread.join()
 
 
 def failure(port: int) -> ConnectorError:
@@ -102,6 +41,15 @@ def failure(port: int) -> ConnectorError:
         ("DATA", "451 later", Unavailable),
         ("DATA", "554 no", Rejected),
         ("DATA", "250 what", Unavailable),
+        ("", "421 4.7.0 too many connections", RateLimited),
+        ("MAIL", "450 4.7.1 too much mail", RateLimited),
+        ("MAIL", "421 4.4.5 server busy", RateLimited),
+        ("MAIL", "550 5.4.5 daily user sending limit exceeded", RateLimited),
+        ("RCPT", "451 4.7.1 greylisted", RateLimited),
+        (".", "454 Throttling failure: Maximum sending rate exceeded.", RateLimited),
+        (".", "421 4.7.28 unusual rate", RateLimited),
+        (".", "554 5.2.252 SendAsDenied; not allowed", AccessDenied),
+        (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", AccessDenied),
         (".", "451 later", Unavailable),
         (".", "554 spam", Rejected),
         *((stage, None, Unavailable) for stage in ("", "EHLO", "MAIL", "RCPT", "DATA")),
@@ -175,7 +123,7 @@ def test_an_exception_before_the_end_of_the_mail_has_no_effect(
 
 @pytest.mark.parametrize("kind", [smtplib.SMTPAuthenticationError, smtplib.SMTPConnectError, smtplib.SMTPHeloError])
 def test_a_temporary_refusal_is_tried_again(kind: type[smtplib.SMTPResponseException]) -> None:
-    assert type(translated(kind(454, b"later"), place="mail.example.com:465")) is Unavailable
+    assert type(translated(kind(454, b"4.7.0 later"), place="mail.example.com:465")) is Unavailable
 
 
 def test_a_connection_that_rested_too_long_for_the_server_is_replaced() -> None:

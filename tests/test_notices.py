@@ -133,8 +133,8 @@ class TestSlack(NotifierContract):
         return InSlack(receiver)
 
 
-class Slack(Standin):
-    """Answers as Slack does, and fails on demand; whoever has the address may post."""
+class Address(Standin):
+    """Takes what is posted to it, as Slack does, and fails on demand; whoever has the address may post."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,12 +154,12 @@ class TestSlackFaults(FaultsContract):
     connector = "slack"
 
     @pytest.fixture
-    def faults(self) -> Iterator[Slack]:
-        with Slack() as slack:
+    def faults(self) -> Iterator[Address]:
+        with Address() as slack:
             yield slack
 
     @pytest.fixture
-    def change(self, faults: Slack) -> Callable[[], object]:
+    def change(self, faults: Address) -> Callable[[], object]:
         notifier = SlackNotifier(PostSettings(url=faults.url + PATH, timeout_seconds=1))
         return lambda: notifier.notify(NOTICE, effect_id="f-1")
 
@@ -178,6 +178,31 @@ class TestWebhook(NotifierContract):
     @pytest.fixture
     def readers(self, receiver: Receiver) -> BehindWebhook:
         return BehindWebhook(receiver)
+
+
+class AnyAddress(Address):
+    """A receiver whose status says all: only what is no HTTP cannot be understood."""
+
+    def garbage(self) -> None:
+        self.nonsense()
+
+
+class TestWebhookFaults(FaultsContract):
+    connector = "webhook"
+
+    @pytest.fixture
+    def faults(self) -> Iterator[AnyAddress]:
+        with AnyAddress() as receiver:
+            yield receiver
+
+    @pytest.fixture
+    def change(self, faults: AnyAddress) -> Callable[[], object]:
+        notifier = WebhookNotifier(WebhookSettings(url=faults.url + PATH, secret=SECRET, timeout_seconds=1))
+        return lambda: notifier.notify(NOTICE, effect_id="f-1")
+
+    @pytest.fixture
+    def ask(self, change: Callable[[], object]) -> Callable[[], object]:
+        return change  # there is no call that changes nothing
 
 
 class TestFake(NotifierContract):

@@ -5,7 +5,7 @@ import inspect
 import pytest
 from botocore import exceptions as botocore
 
-from connectors.s3 import _failure
+from connectors.s3.failures import failure
 from orchestrator.errors import AccessDenied, Unavailable
 
 PASSING = """
@@ -53,7 +53,7 @@ def test_no_exception_of_botocore_is_forgotten() -> None:
 @pytest.mark.parametrize("name", sorted(set(FOUND) & set(MAPPED)))
 def test_every_exception_of_botocore_is_told_by_what_happens_next(name: str) -> None:
     kind = FOUND[name]
-    told = _failure(kind.__new__(kind), "bucket 'product-files'")
+    told = failure(kind.__new__(kind), "bucket 'product-files'")
     assert type(told) is MAPPED[name]
     assert told.no_effect
     assert name in str(told)

@@ -22,6 +22,7 @@ from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimi
 
 DRESS = Asset(key="patterns/linen-summer-dress.zip")
 HOUR = timedelta(hours=1)
+ETAG = '"1b2cf535f27731c974343645a3985328"'
 
 
 Behaviour = Callable[["Stub", socket.socket], None]
@@ -160,6 +161,9 @@ def test_a_refused_look_is_told_by_its_status(status: int, error: type[Connector
         (400, "EntityTooLarge", Rejected),
         (400, "ExpiredToken", AccessDenied),
         (400, "RequestTimeout", Unavailable),
+        (400, "KMS.DisabledException", AccessDenied),
+        (403, "InvalidObjectState", AccessDenied),
+        (400, "Throttling", RateLimited),
         (403, "AccessDenied", AccessDenied),
         (403, "InvalidAccessKeyId", AccessDenied),
         (403, "RequestTimeTooSkewed", AccessDenied),
@@ -190,7 +194,7 @@ def test_a_redirected_look_is_not_followed(status: int) -> None:
 def test_a_403_says_that_it_may_be_a_missing_file() -> None:
     with Stub(reply(403)) as stub:
         message = str(raised_by(lambda: connect(stub.url).exists(DRESS)))
-    assert "Without s3:ListBucket on the bucket, S3 answers a missing file in the same way" in message
+    assert "without s3:ListBucket on the bucket, S3 answers a missing file in the same way" in message
 
 
 def missing_file_in_a_bucket_that_answers(status: int) -> Behaviour:
@@ -212,8 +216,34 @@ def test_a_missing_file_is_not_believed_while_the_bucket_is_unavailable() -> Non
         assert type(raised_by(lambda: connect(stub.url).exists(DRESS))) is Unavailable
 
 
+def test_a_page_of_somebody_else_is_no_file() -> None:
+    with Stub(reply(200, "html", Content_Type="text/html")) as stub:
+        files = connect(stub.url)
+        listing = connect(stub.url, known_asset=None)
+        for call in (lambda: files.exists(DRESS), files.check, listing.check):
+            with pytest.raises(Unavailable, match="answered what no store answers: check endpoint_url"):
+                call()
+
+
+@pytest.mark.parametrize(("status", "headers"), [(400, {}), (404, {}), (405, {"x_amz_delete_marker": "true"})])
+def test_a_version_that_is_gone_is_no_file(status: int, headers: dict[str, str]) -> None:
+    def behave(stub: Stub, link: socket.socket) -> None:
+        of_the_version = b"versionId=" in stub.requests[-1]
+        (reply(status, **headers) if of_the_version else reply(200))(stub, link)
+
+    with Stub(behave) as stub:
+        files = connect(stub.url, objects={DRESS.key: {"key": DRESS.key, "version": "3sL4kqtJlcpXroDTDmJ"}})
+        assert files.exists(DRESS) is False
+
+
+def test_a_version_is_not_gone_because_a_session_ended() -> None:
+    with Stub(reply(400)) as stub:
+        files = connect(stub.url, objects={DRESS.key: {"key": DRESS.key, "version": "3sL4kqtJlcpXroDTDmJ"}})
+        assert type(raised_by(lambda: files.exists(DRESS))) is AccessDenied
+
+
 def test_the_first_calls_may_come_from_many_threads() -> None:
-    with Stub(reply(200)) as stub, ThreadPoolExecutor(8) as threads:
+    with Stub(reply(200, ETag=ETAG)) as stub, ThreadPoolExecutor(8) as threads:
         files = S3Files(settings(stub.url))
         assert list(threads.map(files.exists, [DRESS] * 16)) == [True] * 16
 
@@ -280,17 +310,19 @@ def test_building_a_connection_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_private_authority_is_trusted_through_its_ca_file(authority: tuple[Path, ssl.SSLContext]) -> None:
     ca_file, tls = authority
-    with Stub(reply(200), tls) as stub:
+    with Stub(reply(200, ETag=ETAG), tls) as stub:
         trusting = connect(stub.url, ca_file=ca_file)
         assert trusting.exists(DRESS)
         assert trusting.check()
 
 
 def test_an_unknown_authority_is_not_trusted(authority: tuple[Path, ssl.SSLContext]) -> None:
-    with Stub(reply(200), authority[1]) as stub:
-        raised = raised_by(lambda: connect(stub.url).exists(DRESS))
-    assert type(raised) is Unavailable
-    assert "ca_file" in str(raised)
+    with Stub(reply(200, ETag=ETAG), authority[1]) as stub:
+        for call in (lambda: connect(stub.url).exists(DRESS), connect(stub.url).check):
+            raised = raised_by(call)
+            assert type(raised) is Unavailable
+            assert "its certificate is not trusted" in str(raised)
+            assert "correct ca_file" in str(raised)
 
 
 @pytest.fixture

@@ -14,31 +14,11 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from connectors.shop_sql import _PARAMETER, ShopSqlOrders, ShopSqlSettings, _Row, register_connectors
-from orchestrator.capabilities import Asset, OrderRecords, Purchase
+from orchestrator.capabilities import OrderRecords
 from orchestrator.errors import ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector
 from orchestrator.sandbox import shop
-from orchestrator.testing.contracts.orders import OrderRecordsContract
 
-LUCIA = (
-    Purchase(
-        order="S-1058",
-        product="The Pattern Maker's Handbook, e-book",
-        asset=Asset(key="books/pattern-makers-handbook.pdf"),
-        email="lucia.marin@example.net",
-        name="Lucía Marín",
-        bought_on=date(2026, 9, 21),
-    ),
-    Purchase(
-        order="S-1012",
-        product="Zippers Without Fear, video course",
-        asset=Asset(key="courses/zippers-without-fear (2025).mp4"),
-        email="lucia.marin@example.net",
-        name="Lucía Marín",
-        bought_on=date(2026, 5, 11),
-        refunded=True,
-    ),
-)
 ROW = {
     "order": "'S-1'",
     "product": "'Dress'",
@@ -63,18 +43,6 @@ def query_of(columns: dict[str, str]) -> str:
     """Write a query that answers one row of these columns."""
     answered = ", ".join(f'{value} AS "{name}"' for name, value in columns.items())
     return f"SELECT {answered} WHERE :email <> 'nobody'"
-
-
-class TestShopSqlOrders(OrderRecordsContract):
-    connector = "shop-sql"
-
-    @pytest.fixture
-    def orders(self, database: shop.Shop) -> ShopSqlOrders:
-        return connect(database)
-
-    @pytest.fixture
-    def known(self) -> tuple[Purchase, ...]:
-        return LUCIA
 
 
 def test_an_address_that_the_shop_wrote_in_capitals_is_found(database: shop.Shop) -> None:

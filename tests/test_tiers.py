@@ -17,6 +17,7 @@ from orchestrator.kit.tiers import Evidence, TestNote, Tier, rulings, tier_of
 from orchestrator.plugins import Connector
 from orchestrator.plugins.connector import S
 from orchestrator.plugins.host import PluginHost
+from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.plugin import promised_by
 
@@ -28,13 +29,14 @@ TESTS = {
     "slack": "notices",
     "webhook": "notices",
     "gmail": "gmail_contract",
-    "keap": "keap",
+    "keap": "keap_contract",
     "mail": "mail_contract",
-    "s3": "s3",
-    "shop-sql": "shop_sql",
+    "s3": "s3_contract",
+    "shop-sql": "shop_sql_contract",
 }
 PROMISED = tuple(promised_by(NotifierContract))
-NAMES = {"NotifierContract": PROMISED, "FaultsContract": ("test_silence",), "MannersContract": ("test_secret",)}
+WAIT = "test_the_wait_that_the_system_asks_for_is_handed_on"
+NAMES = {"NotifierContract": PROMISED, "FaultsContract": ("test_silence", WAIT), "MannersContract": ("test_secret",)}
 WHOLE = {contract: dict.fromkeys(tests, "passed") for contract, tests in NAMES.items()}
 
 
@@ -68,6 +70,10 @@ def tier(seen: list[TestNote], provides: tuple[type, ...] = (Notifier,)) -> Tier
     return tier_of(rulings(Evidence(provides=provides, notes=seen)))
 
 
+def test_what_a_protocol_has_no_word_for_is_a_test_of_the_contract() -> None:
+    assert WAIT in promised_by(FaultsContract)
+
+
 FIRST = PROMISED[0]
 
 
@@ -78,6 +84,12 @@ FIRST = PROMISED[0]
         (notes("MannersContract"), Tier.GOLD),
         (notes(test_secret="failed"), Tier.GOLD),
         (notes(test_secret="skipped"), Tier.GOLD),
+        (notes(test_secret="deviates"), Tier.GOLD),
+        (notes(**{WAIT: "deviates"}), Tier.GOLD),
+        (notes("MannersContract", **{WAIT: "deviates"}), Tier.GOLD),
+        (notes(**{WAIT: "failed"}), Tier.SILVER),
+        (notes(**{WAIT: "skipped"}), Tier.SILVER),
+        (notes(WAIT), Tier.SILVER),
         (notes("FaultsContract"), Tier.SILVER),
         (notes(test_silence="failed"), Tier.SILVER),
         (notes(test_silence="deviates"), Tier.SILVER),
@@ -104,6 +116,7 @@ def test_a_capability_whose_contract_nobody_ran_is_noticed() -> None:
 SUITE = """
 import pytest
 from orchestrator.testing.behind import FakeReaders
+from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.notices import FakeNotifier
 
@@ -238,7 +251,7 @@ def test_every_connector_of_ours_has_a_documented_tier() -> None:
     assert set(DOCUMENTED) == set(TESTS) == set(PluginHost().connectors())
 
 
-@pytest.mark.parametrize("name", TESTS if DEEP else ["shop-sql"])
+@pytest.mark.parametrize("name", TESTS if DEEP else ["webhook"])
 def test_a_connector_of_ours_reaches_the_tier_that_is_documented(name: str) -> None:
     evidence, _ = examine(installed_connector(name), Path(__file__).parent / f"test_{TESTS[name]}.py")
     assert tier_of(rulings(evidence)) == DOCUMENTED[name]

@@ -83,7 +83,7 @@ class GmailAccount:
         return self._client.ask(lambda gmail: self._mailbox.page(gmail, cursor, limit))
 
     def check(self) -> str:
-        """Open the account, and see that it may send as ``address``."""
+        """Open the account, and see that it may send, and as ``address``."""
         return self._client.ask(self._seen)
 
     def settlement(self, operation: str) -> Settlement:
@@ -165,6 +165,7 @@ class GmailAccount:
 
     def _seen(self, gmail: Conversation) -> str:
         profile, address = gmail.profile(), self._settings.sender.addr_spec.lower()
+        gmail.see_scopes(self._settings.tokeninfo_url)
         own = str(profile["emailAddress"]).lower() == address
         if not own and gmail.aliases().get(address) != "accepted":
             raise AccessDenied(

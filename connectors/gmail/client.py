@@ -20,8 +20,8 @@ from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 
 from connectors.gmail.access import Access, access
-from connectors.gmail.failures import LIBRARIES, grant_refused, translated
-from connectors.gmail.settings import GmailSettings
+from connectors.gmail.failures import LIBRARIES, grant_refused, scopes_missing, translated
+from connectors.gmail.settings import SCOPES, WIDER, GmailSettings
 from connectors.mail.deadline import Deadline
 from orchestrator.plugins import within
 
@@ -153,21 +153,37 @@ class Conversation:
             return None
         return [(each["name"], each["value"]) for each in found.get("payload", {}).get("headers", ())]
 
+    def see_scopes(self, url: str) -> None:
+        """See that the access token allows all that is needed, if the endpoint tells.
+
+        Raises:
+            AccessDenied: It does not.
+        """
+        answer = self._post_form(url, {"access_token": self._access.token(self._token_endpoint)})
+        if answer.status != HTTPStatus.OK:
+            return
+        granted = set(json.loads(answer.data)["scope"].split())
+        missing = [scope for scope in SCOPES if scope not in granted]
+        if missing and not granted & WIDER:
+            raise scopes_missing(missing)
+
     def redeem(self, url: str, form: Mapping[str, str]) -> dict[str, Any]:
         """Exchange a code at the token endpoint; return its answer.
 
         Raises:
             AccessDenied: It refuses.
         """
-        answer = self._token_endpoint(
-            url, "POST", urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
-        )
+        answer = self._post_form(url, form)
         content = json.loads(answer.data)
         if not isinstance(content, dict):
             raise TypeError("the answer is no JSON object")
         if answer.status != HTTPStatus.OK:
             raise grant_refused(content)
         return content
+
+    def _post_form(self, url: str, form: Mapping[str, str]) -> _TokenAnswer:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._token_endpoint(url, "POST", urlencode(form).encode(), headers)
 
     def _ask_for(self, request: Any, *, acts: bool = False) -> Mapping[str, Any] | None:
         """Ask for one thing; None if it is not there, in which case Gmail has not acted."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -47,11 +48,10 @@ _SLOW_DOWN = frozenset(
         "RESOURCE_EXHAUSTED",
     }
 )
+_GRANT_BOTH = f"{AGAIN}, and tick both; for a service account, delegate both"
 _REMEDIES = {
-    "insufficientPermissions": f"access was granted without the scopes {' and '.join(SCOPES)}: {AGAIN}, and tick both; "
-    "for a service account, delegate both",
-    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": f"the scopes {' and '.join(SCOPES)} are needed: {AGAIN}, and tick both; "
-    "for a service account, delegate both",
+    "insufficientPermissions": f"access was granted without the scopes {' and '.join(SCOPES)}: {_GRANT_BOTH}",
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": f"the scopes {' and '.join(SCOPES)} are needed: {_GRANT_BOTH}",
     "accessNotConfigured": "enable the Gmail API for the project of this client in the Google Cloud console",
     "SERVICE_DISABLED": "enable the Gmail API for the project of this client in the Google Cloud console",
     "domainPolicy": "the domain's administrator must allow this app, or Gmail itself, for this account",
@@ -92,12 +92,15 @@ _GRANT_REMEDIES = {
 """What a person does, by the error of the token endpoint (RFC 6749 section 5.2, and Google's own)."""
 
 
-def translated(exc: Exception, *, place: str, acted: bool = False, late: bool = False) -> ConnectorError:
+def translated(
+    exc: Exception, *, place: str, setting: str = "endpoint_url", acted: bool = False, late: bool = False
+) -> ConnectorError:
     """Say what happens next.
 
     Args:
         exc: What was raised; one of ``LIBRARIES``.
         place: The system, as messages name it.
+        setting: What says where it is.
         acted: Whether a request that changes something had gone out.
         late: Whether the time was over.
     """
@@ -109,15 +112,35 @@ def translated(exc: Exception, *, place: str, acted: bool = False, late: bool = 
         case ssl.SSLCertVerificationError():
             return AccessDenied(
                 f"{place} shows a certificate that is not trusted ({exc.verify_message}): "
-                "correct endpoint_url or set ca_file"
+                f"correct {setting} or set ca_file"
             )
         case _ if late:
             problem = f"{place} took longer than timeout_seconds"
+            if not acted:
+                problem += f": correct {setting}, or open the firewall"
         case OSError() | http.client.HTTPException() | httplib2.HttpLib2Error():
-            problem = f"{place} cannot be reached or broke off ({_name(exc)})"
+            problem = f"{place} cannot be reached or broke off ({_name(exc)}){_on_the_way(exc, setting)}"
         case _:
             problem = f"{place} gave an answer that cannot be read ({_name(exc)})"
     return Unavailable(f"{problem}{_DOUBT if acted else ''}", no_effect=not acted)
+
+
+def _on_the_way(exc: Exception, setting: str) -> str:
+    """Return what to change if nobody is there who could be asked."""
+    match exc:
+        case socket.gaierror():
+            return f": there is no such host, correct {setting}"
+        case ConnectionRefusedError():
+            return f": nobody listens there, correct {setting}"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
+            return f": it speaks no TLS there, correct {setting}"
+        case _:
+            return ""
+
+
+def scopes_missing(missing: Sequence[str]) -> AccessDenied:
+    """Say that the credential does not allow all that is needed."""
+    return AccessDenied(f"access was granted without {' and '.join(missing)}: {_GRANT_BOTH}")
 
 
 def not_granted(exc: GoogleAuthError) -> ConnectorError:
@@ -126,7 +149,7 @@ def not_granted(exc: GoogleAuthError) -> ConnectorError:
         cause = exc.args[0] if exc.args and isinstance(exc.args[0], Exception) else exc
         place = "Google's token endpoint"
         if cause is not exc:
-            return translated(cause, place=place)
+            return translated(cause, place=place, setting="token_url")
         return Unavailable(f"{place} cannot be reached or failed ({exc})", no_effect=True)
     if isinstance(exc, RefreshError):
         answer = next((each for each in exc.args if isinstance(each, Mapping)), {})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from email.headerregistry import Address
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, FilePath, SecretStr, StringConstraints, field_validator, model_validator
 
-from connectors.mail.settings import DOMAIN, mailbox
+from connectors.mail.settings import DOMAIN, is_local, mailbox
 from orchestrator.capabilities import EmailAddress
 
 SEND = "https://www.googleapis.com/auth/gmail.send"
@@ -16,6 +17,8 @@ READ = "https://www.googleapis.com/auth/gmail.readonly"
 SCOPES = (READ, SEND)
 """The least that reads mail byte for byte, sends, and finds what was sent
 (developers.google.com/workspace/gmail/api/auth/scopes)."""
+WIDER = frozenset({"https://mail.google.com/", "https://www.googleapis.com/auth/gmail.modify"})
+"""Each of these allows both as well."""
 
 _URL = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?$"
 Url = Annotated[str, StringConstraints(pattern=_URL)]
@@ -81,6 +84,14 @@ class GmailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
             raise ValueError('write a domain name, for example "shop.example"')
         return domain
 
+    @field_validator("endpoint_url", "auth_url", "token_url")
+    @classmethod
+    def _keep_secrets(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_local(parts.hostname or ""):
+            raise ValueError("the credential would travel unprotected: write https://")
+        return url
+
     @model_validator(mode="after")
     def _one_credential(self) -> Self:
         if (self.app is None) == (self.service_account is None):
@@ -91,6 +102,11 @@ class GmailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
     def place(self) -> str:
         """The system as messages name it."""
         return f"Gmail at {self.endpoint_url.partition('://')[2].rstrip('/')}"
+
+    @property
+    def tokeninfo_url(self) -> str:
+        """Where Google tells what a token allows, beside where it gives them (OAuth 2.0 API, ``tokeninfo``)."""
+        return f"{self.token_url.rpartition('/')[0]}/tokeninfo"
 
     @property
     def sender(self) -> Address:

@@ -64,7 +64,7 @@ class AppAccess:
         endpoint = HttpSettings(
             base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=self._store.patience.total_seconds()
         )
-        self._endpoint = HttpSystem("Keap's token endpoint", endpoint)
+        self._endpoint = HttpSystem("Keap's token endpoint", endpoint, setting="token_url")
 
     def headers(self) -> dict[str, str]:
         """Return an access token that is valid for a while."""

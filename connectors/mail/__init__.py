@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from connectors.mail.examining import explained
 from connectors.mail.imap import ImapMailbox
 from connectors.mail.message import message_id, tell
 from connectors.mail.oauth import MailTokens
@@ -59,9 +60,14 @@ class MailAccount:
         return ImapWatch(self._settings.imap, account=self._settings, tokens=self._tokens)
 
     def check(self) -> str:
-        """Log in to the servers that are configured, and open the folders."""
-        outgoing = self._mailer.check()
-        return f"{outgoing}; {self._mailbox.check()}" if self._mailbox else outgoing
+        """Log in to the servers that are configured, see that we may send as ``address``, and open the folders."""
+        patience = self._settings.timeout_seconds
+        with explained(self._settings.smtp, "smtp", patience):
+            outgoing = self._mailer.check()
+        if self._mailbox is None or self._settings.imap is None:
+            return outgoing
+        with explained(self._settings.imap, "imap", patience):
+            return f"{outgoing}; {self._mailbox.check()}"
 
     def authorization_url(self, redirect_uri: str, state: str) -> str:
         """Say where a person grants access to this account."""

@@ -14,15 +14,15 @@ from imap_tools import BaseMailBox
 from imap_tools.errors import MailboxLoginError
 
 from connectors.mail.deadline import Deadline
-from connectors.mail.oauth import MailTokens
+from connectors.mail.oauth import TOKEN_REMEDY, MailTokens
 from connectors.mail.settings import ImapSettings
 from connectors.mail.wire import Wire
-from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
-from orchestrator.plugins.tokens import AUTHORIZE
+from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
 
-TEMPORARY = re.compile(rb"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT|CONTACTADMIN)\]", re.IGNORECASE)
+TEMPORARY = re.compile(rb"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT|THROTTLED|CONTACTADMIN)\]", re.IGNORECASE)
 """Refusals that pass by themselves (RFC 5530)."""
-
+_SLOW_DOWN = re.compile(r"\[(LIMIT|THROTTLED)\]", re.IGNORECASE)
+"""A limit of logins, connections or commands (RFC 5530; THROTTLED is Google's). IMAP has no word for how long."""
 
 _CHUNK = 64 * 1024
 _LONGEST_LINE = 1_000_000
@@ -202,7 +202,7 @@ def _log_in(box: BaseMailBox, settings: ImapSettings, tokens: MailTokens | None)
             raise
         if tokens is not None and known is not None:
             tokens.refused(known)
-            raise AccessDenied(f"IMAP server {settings.place} refuses the token: {AUTHORIZE}") from exc
+            raise AccessDenied(f"IMAP server {settings.place} refuses the token: {TOKEN_REMEDY}") from exc
         raise AccessDenied(
             f"IMAP server {settings.place} refuses the login: correct imap.username and imap.password"
         ) from exc
@@ -221,6 +221,8 @@ def translated(exc: Exception, *, place: str, late: bool = False) -> ConnectorEr
             f"IMAP server {place} shows a certificate that is not trusted ({exc.verify_message}): "
             "correct imap.host or set imap.ca_file"
         )
+    if _SLOW_DOWN.search(str(exc)):
+        return RateLimited(f"IMAP server {place} asks to slow down")
     if late:
         return Unavailable(f"IMAP server {place} took longer than timeout_seconds")
     if isinstance(exc, OSError):

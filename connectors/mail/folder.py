@@ -16,6 +16,7 @@ from imap_tools import BaseMailBox
 from imap_tools.errors import MailboxFolderSelectError
 
 from connectors.mail.conversation import TEMPORARY
+from connectors.mail.settings import ImapSettings
 from orchestrator.errors import AccessDenied, Unavailable
 
 _WINDOW = 50_000
@@ -42,15 +43,18 @@ class Outline:
 class Folder:
     """A folder opened with EXAMINE, so that not even a flag can change."""
 
-    def __init__(self, box: BaseMailBox, name: str, *, place: str) -> None:
+    def __init__(self, box: BaseMailBox, name: str, settings: ImapSettings) -> None:
         self._box = box
-        self._place = place
+        self._place = settings.place
         try:
             box.folder.set(name, readonly=True)
         except MailboxFolderSelectError as exc:
             if TEMPORARY.search(str(exc).encode()):
                 raise
-            raise AccessDenied(f"IMAP server {place} does not open the folder {name!r}; {_what_there_is(box)}") from exc
+            setting = "imap.sent_folder" if name == settings.sent_folder else "imap.folder"
+            raise AccessDenied(
+                f"IMAP server {self._place} does not open the folder {name!r}: correct {setting}; {_what_there_is(box)}"
+            ) from exc
         self.count = self._number("EXISTS")
         self.next_uid = self._number("UIDNEXT")
         self._validity = self._number("UIDVALIDITY")

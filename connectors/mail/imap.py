@@ -86,7 +86,7 @@ class ImapMailbox:
             yield box
 
     def _folder(self, box: Conversation, name: str) -> Folder:
-        return Folder(box, name, place=self._wire.server.place)
+        return Folder(box, name, self._settings)
 
 
 @contextmanager

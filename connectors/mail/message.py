@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from binascii import b2a_qp
 from datetime import UTC, datetime
-from email.headerregistry import Address, HeaderRegistry, MessageIDHeader
+from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from email.utils import format_datetime
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.capabilities import Notice, OutgoingMail
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,450}@[!-;=?A-~]{1,450}>")
+"""Wider than RFC 5322 section 3.6.4: mail programs write parentheses, colons and more, and a thread hangs on each."""
 _EFFECT_ID = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -29,10 +30,29 @@ class _Headers(HeaderRegistry):
         return super().__getitem__(name)
 
 
+class _AsItIs(UnstructuredHeader):
+    """A header whose value we made or checked: it is safe as it is, and shorter than a line may be.
+
+    As plain text the standard library would break a long id into encoded words, and as a Message-ID it would cut off
+    what its grammar does not know; with either goes the customer's thread. To take an address apart and put it together
+    again takes longer than to send the mail.
+    """
+
+    name: str
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        """Take the value unread."""
+        kwds["parse_tree"], kwds["decoded"] = None, value
+
+    def fold(self, *, policy: Policy[Any]) -> str:
+        """Write it on a line of its own, unfolded."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
 _HEADERS = _Headers()
-for _name in ("In-Reply-To", "References"):
-    # As plain text the standard library would break a long id into encoded words, and with it the customer's thread.
-    _HEADERS.map_to_type(_name, MessageIDHeader)  # type: ignore[arg-type]  # the registry adds the base class itself
+for _name in ("Message-ID", "Date", "To", "In-Reply-To", "References"):
+    _HEADERS.map_to_type(_name, _AsItIs)  # type: ignore[arg-type]  # the registry adds the base class itself
 _POLICY = SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
 _BOUNDARY = "=_part"
 """Text in quoted-printable never holds "=_" (RFC 2045 6.7 advises it)."""
@@ -103,9 +123,9 @@ def tell(notice: Notice, *, to: str) -> OutgoingMail:
     return OutgoingMail(to=to, subject=f"[{notice.severity}] {notice.title}", text=text)
 
 
-def _recipient(text: str) -> Address:
+def _recipient(text: str) -> str:
     local, _, domain = text.strip().rpartition("@")
     address = _ADDRESS.fullmatch(f"{local}@{domain.encode('idna').decode('ascii')}")
     if not address:
         raise ValueError("the recipient is not one plain address")
-    return Address(username=address[1], domain=address[2])
+    return address[0]

@@ -14,8 +14,12 @@ from urllib.parse import urlencode
 from connectors.mail.settings import OAuthSettings
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.plugins.http import HttpSettings, HttpSystem
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.plugins.tokens import AUTHORIZE, Tokens, TokenStore, tokens_from
 
+TOKEN_REMEDY = f"see that username is the account's and oauth.scope what the provider asks for, and {AUTHORIZE}"
+"""What a person does about a token that a mail server refuses."""
+_UNSAID = frozenset({"offline_access", "openid", "profile", "email"})
+"""Scopes that some endpoints grant and leave out of their answer."""
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -33,7 +37,7 @@ class MailTokens:
         endpoint = HttpSettings(
             base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=min(timeout_seconds, 300)
         )
-        self._endpoint = HttpSystem("token endpoint", endpoint)
+        self._endpoint = HttpSystem("token endpoint", endpoint, setting="oauth.token_url")
         self._refused: Tokens | None = None
         self._verifier = ""
 
@@ -88,7 +92,17 @@ class MailTokens:
             answer = self._endpoint.change("POST", "", urlencode(form).encode(), headers=_FORM)
         except Rejected as exc:
             raise AccessDenied("the token endpoint refuses: check oauth.client_id, client_secret and scope") from exc
+        if before is None:
+            self._see_all_granted(answer)
         return tokens_from(answer, now=now, before=before)
+
+    def _see_all_granted(self, answer: object) -> None:
+        """See that a person granted all that was asked for; an endpoint that says nothing granted it (RFC 6749 5.1)."""
+        told = answer.get("scope") if isinstance(answer, dict) else None
+        granted = {scope.casefold() for scope in str(told).split()}
+        missing = [scope for scope in self._settings.scope.split() if scope.casefold() not in granted | _UNSAID]
+        if told is not None and missing:
+            raise AccessDenied(f"{' and '.join(missing)} was not granted: start again, and tick every box")
 
 
 def proof(username: str, tokens: Tokens) -> str:

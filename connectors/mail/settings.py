@@ -47,6 +47,11 @@ def _host_name(host: str) -> str:
     return host
 
 
+def is_local(host: str) -> bool:
+    """Tell whether nobody else can listen on the way to a host."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
 SecretLine = Annotated[SecretStr, AfterValidator(_secret_line)]
 
@@ -81,7 +86,7 @@ class ServerSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_error
     @property
     def is_local(self) -> bool:
         """Whether nobody else can listen on the way."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        return is_local(self.host)
 
 
 class SmtpSettings(ServerSettings, frozen=True):

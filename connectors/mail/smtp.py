@@ -15,12 +15,11 @@ from time import monotonic
 
 from connectors.mail.deadline import Deadline
 from connectors.mail.message import compose, message_id
-from connectors.mail.oauth import MailTokens, proof
+from connectors.mail.oauth import TOKEN_REMEDY, MailTokens, proof
 from connectors.mail.settings import MailSettings
 from connectors.mail.wire import Wire
 from orchestrator.capabilities import OutgoingMail, Receipt
-from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
-from orchestrator.plugins.tokens import AUTHORIZE
+from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 
 _SUCCESS = range(200, 300)
 _TEMPORARY = range(400, 500)
@@ -34,6 +33,18 @@ _SAYS_WHY_NOT = 334
 _LOGIN_PROBLEMS = frozenset({530, 534, 535, 538})
 """RFC 4954: a login is required, too weak, wrong, or needs TLS."""
 _TOO_LARGE = 552
+_NAME_NOT_ALLOWED = 553
+_NOT_AUTHORIZED = b"5.7."
+"""RFC 3463 section 3.8: by the server's policy."""
+_NOT_AS_THIS_SENDER = re.compile(rb"SendAsDenied|permissions to send as this sender", re.IGNORECASE)
+"""Microsoft's servers say so when they have seen the whole mail (learn.microsoft.com, "NDR 5.7.60")."""
+_THROTTLING = b"Throttling failure"
+_SLOW_DOWN = re.compile(rb"4\.7\.\d|[45]\.4\.5\b|" + _THROTTLING)
+"""RFC 3463: a policy that passes, such as a rate; a system that is congested, with which Google also means a day's
+quota; and Amazon's word. SMTP has none for how long to wait."""
+_NO_LOGIN_NOW = 454
+"""RFC 4954 and RFC 3207: the login, or TLS, failed on the server's side."""
+_SEND_AS = "this account must be allowed to send as 'address', or 'address' must be its own"
 _REST_SECONDS = 30
 """Shorter than servers wait for the next command (RFC 5321 section 4.5.3.2 says five minutes; many wait one)."""
 _LINE_WITH_DOT = re.compile(rb"(?m)^\.")
@@ -68,15 +79,15 @@ class SmtpMailer:
             payload = message.as_bytes()
         except ValueError as exc:
             raise Rejected(f"the mail cannot be written: {exc}") from exc
-        recipient = message["To"].addresses[0].addr_spec
+        recipient = str(message["To"])
         with self._conversation(lambda client: client.begin_mail(len(payload))) as client:
             client.hand_over(payload, recipient)
         return Receipt(reference=identifier)
 
     def check(self) -> str:
-        """Log in afresh, and send nothing."""
+        """Log in afresh, see that we may send as ``address``, and send nothing."""
         self._kept.close()
-        with self._conversation(smtplib.SMTP.noop):
+        with self._conversation(_Client.offer):
             pass
         login = " and accepts the login" if self._settings.smtp.username else ""
         return f"SMTP server {self._wire.server.place} answers{login}"
@@ -206,9 +217,25 @@ class _Client(smtplib.SMTP):
             code, answer = self.docmd("")
         if code in _PERMANENT:
             tokens.refused(known)
-            raise AccessDenied(f"SMTP server {self._settings.place} refuses the token: {AUTHORIZE}")
+            raise AccessDenied(f"SMTP server {self._settings.place} refuses the token: {TOKEN_REMEDY}")
         if code != _LOGGED_IN:
             raise smtplib.SMTPAuthenticationError(code, answer)
+
+    def offer(self) -> None:
+        """Begin a mail from our address to itself, and give it up.
+
+        Raises:
+            smtplib.SMTPSenderRefused: We may not send as this address; many servers say so at the recipient.
+        """
+        code, answer = self.mail(self._sender)
+        refused = code not in _SUCCESS
+        if not refused:
+            code, answer = self.rcpt(self._sender)
+            # Whether it takes mail for that address is another matter.
+            refused = code in _LOGIN_PROBLEMS | {_NAME_NOT_ALLOWED} or answer.startswith(_NOT_AUTHORIZED)
+        if refused:
+            raise smtplib.SMTPSenderRefused(code, answer, self._sender)
+        self.rset()
 
     def begin_mail(self, size: int) -> None:
         """Begin a mail of so many bytes.
@@ -284,6 +311,8 @@ def translated(exc: Exception, *, place: str, late: bool = False) -> ConnectorEr
 def _refusal(exc: smtplib.SMTPResponseException, place: str) -> ConnectorError:
     # The server's own words are left out: they often repeat the address.
     said = f"SMTP server {place} refuses with {exc.smtp_code}"
+    if _asks_to_slow_down(exc):
+        return RateLimited(f"{said}: it asks to slow down")
     if exc.smtp_code in _TEMPORARY:
         return Unavailable(f"{said}, for now", no_effect=True)
     if exc.smtp_code not in _PERMANENT:
@@ -291,6 +320,13 @@ def _refusal(exc: smtplib.SMTPResponseException, place: str) -> ConnectorError:
     if remedy := _remedy(exc):
         return AccessDenied(f"{said}: {remedy}")
     return Rejected(f"{said} the recipient or the content, for good")
+
+
+def _asks_to_slow_down(exc: smtplib.SMTPResponseException) -> bool:
+    said = exc.smtp_error if isinstance(exc.smtp_error, bytes) else exc.smtp_error.encode()
+    if exc.smtp_code == _NO_LOGIN_NOW and not said.startswith(_THROTTLING):
+        return False
+    return bool(_SLOW_DOWN.match(said))
 
 
 def _remedy(exc: smtplib.SMTPResponseException) -> str:
@@ -303,6 +339,8 @@ def _remedy(exc: smtplib.SMTPResponseException) -> str:
         case _ if exc.smtp_code in _LOGIN_PROBLEMS:
             return "set smtp.username and smtp.password to a login that it accepts"
         case smtplib.SMTPSenderRefused() if exc.smtp_code != _TOO_LARGE:
-            return "this account must be allowed to send as 'address'"
+            return _SEND_AS
+        case smtplib.SMTPDataError(smtp_error=bytes() as said) if _NOT_AS_THIS_SENDER.search(said):
+            return _SEND_AS
         case _:
             return ""

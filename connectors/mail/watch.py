@@ -98,7 +98,7 @@ class ImapWatch:
     def _once(self, read: Callable[[Folder], T]) -> T:
         try:
             with within_time(self._wire, self._timeout_seconds) as deadline:
-                folder = Folder(self._conversation(deadline), self._settings.folder, place=self._wire.server.place)
+                folder = Folder(self._conversation(deadline), self._settings.folder, self._settings)
                 self._known = folder.count
                 return read(folder)
         except BaseException:

@@ -13,7 +13,7 @@ from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess
 from orchestrator.plugins.host import PROCESSES, PluginHost
 from orchestrator.settings import DESK, MailboxSettings, Problem, Settings, problems_in
-from orchestrator.spelling import suggestion
+from orchestrator.spelling import nearest, suggestion
 
 _NAMES = {capability: name for name, capability in CAPABILITIES.items()}
 _A_NOTICE = {"title": "1 run stopped", "lines": ["run r-1 failed"], "severity": "alarm"}
@@ -120,8 +120,15 @@ class Compatibility:
         for name, process in processes.items():
             needs = [_NAMES[need] for need in process.definition.needs.values()]
             for capability in dict.fromkeys(needs) if self._is_enabled(name) else ():
-                if capability not in HOST_CAPABILITIES and self.binding(name, capability) is None:
+                answered = capability in HOST_CAPABILITIES or self.binding(name, capability) is not None
+                if not answered and not self._is_misspelt(name, capability):
                     yield self.unbound(name, capability)
+
+    def _is_misspelt(self, process: str, capability: str) -> bool:
+        """Tell whether a binding was meant for it: that is said where it stands, and is one mistake."""
+        section = self._settings.processes.get(process)
+        bound = {*self._settings.bindings, *(section.bindings if section else ())}
+        return any(nearest(each, _BOUND_CAPABILITIES) == capability for each in bound - CAPABILITIES.keys())
 
     def _mailbox_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
         for name, mailbox in self._settings.mailboxes.items():

@@ -10,7 +10,8 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?=[A-Za-z]){_LABEL}")
 _MAILBOX = re.compile(r"([^<>]*)<([^<>]*)>\s*|([^<>]*)")
-_MESSAGE_ID = re.compile(rf"<{_ATOM}(?:\.{_ATOM})*@(?:{_ATOM}(?:\.{_ATOM})*|\[[A-Za-z0-9.:-]*\])>")
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
+"""Wider than RFC 5322 3.6.4: mail programs write parentheses, colons and more, and an answer must name the same."""
 _PRETENDED = re.compile(r"[^@]@[^@]")
 _FROM_LIMIT = 4000
 """How many characters of a From field are read: beyond, nobody can tell who wrote."""
@@ -32,7 +33,7 @@ def sender_in(fields: Fields) -> str:
 
 
 def message_id_in(fields: Fields) -> str:
-    """Return the mail's Message-ID with its angle brackets; empty if it is not well-formed (RFC 5322 3.6.4)."""
+    """Return the mail's Message-ID with its angle brackets; empty if it is none, or not one word of ASCII."""
     values = fields.all("message-id")
     value = values[0] if len(values) == 1 else ""
     return value if len(value) <= _MESSAGE_ID_LIMIT and _MESSAGE_ID.fullmatch(value) else ""

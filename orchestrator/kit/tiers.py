@@ -12,6 +12,11 @@ from enum import StrEnum
 
 from orchestrator.capabilities import operations_of
 
+_FAULTS, _MANNERS = "FaultsContract", "MannersContract"
+_WORDS = frozenset({"test_the_wait_that_the_system_asks_for_is_handed_on"})
+"""What a system must have a word for, or there is nothing to hand on, and nothing is done wrongly. Declared as a
+deviation, it costs platinum alone; any other deviation of ``FaultsContract`` means that a fault is not survived."""
+
 
 class Tier(StrEnum):
     """What was reached, from the least to the most."""
@@ -150,32 +155,43 @@ def _contracts_kept(evidence: Evidence) -> list[str]:
     return _failures(_capability_notes(evidence))
 
 
-def _deviations(evidence: Evidence) -> list[str]:
-    return sorted({f"{note.test}: {note.reason}" for note in _capability_notes(evidence) if note.outcome == "deviates"})
+def _deviations(evidence: Evidence) -> Iterator[str]:
+    return _excused(_capability_notes(evidence))
 
 
-def _wholly(contract: str) -> Callable[[Evidence], Iterator[str]]:
-    def broken(evidence: Evidence) -> Iterator[str]:
-        yield from _incomplete(evidence, contract)
-        yield from _failures(evidence.of(contract))
-        yield from (f"{note.test}: {note.reason}" for note in evidence.of(contract) if note.outcome == "deviates")
-
-    return broken
+def _excused(notes: Iterable[TestNote]) -> Iterator[str]:
+    yield from sorted({f"{note.test}: {note.reason}" for note in notes if note.outcome == "deviates"})
 
 
 def _faults(evidence: Evidence) -> Iterator[str]:
-    yield from _wholly("FaultsContract")(evidence)
-    notes = evidence.of("FaultsContract")
+    notes = evidence.of(_FAULTS)
+    yield from _incomplete(evidence, _FAULTS)
+    yield from _failures(notes)
+    yield from _excused(note for note in notes if note.test not in _WORDS)
     if evidence.has_effects and notes and not any("change" in note.given for note in notes):
-        yield "FaultsContract: the connector has effects; give the fixture change"
+        yield f"{_FAULTS}: the connector has effects; give the fixture change"
+
+
+def _words(evidence: Evidence) -> Iterator[str]:
+    return _excused(note for note in evidence.of(_FAULTS) if note.test in _WORDS)
+
+
+def _manners(evidence: Evidence) -> Iterator[str]:
+    notes = evidence.of(_MANNERS)
+    yield from _incomplete(evidence, _MANNERS)
+    yield from _failures(notes)
+    yield from _excused(notes)
 
 
 RULES: Sequence[Rule] = (
     Rule("contracts-run", Tier.BRONZE, "The contract of each capability runs whole and unchanged.", _contracts_run),
     Rule("contracts-kept", Tier.BRONZE, "No test of these contracts fails.", _contracts_kept),
     Rule("no-deviations", Tier.SILVER, "None of these tests is declared as a deviation.", _deviations),
-    Rule("faults-survived", Tier.GOLD, "FaultsContract runs whole, with an effect if there is one.", _faults),
-    Rule("manners", Tier.PLATINUM, "MannersContract runs whole and is kept.", _wholly("MannersContract")),
+    Rule(
+        "faults-survived", Tier.GOLD, "FaultsContract runs whole and is kept, with an effect if there is one.", _faults
+    ),
+    Rule("nothing-unsaid", Tier.PLATINUM, "The system can say how long to wait, and that is handed on.", _words),
+    Rule("manners", Tier.PLATINUM, "MannersContract runs whole and is kept.", _manners),
 )
 
 

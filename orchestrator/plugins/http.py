@@ -65,9 +65,13 @@ class HttpSystem:
         name: How messages name the system: ``Keap``.
         settings: Where it is, and how long it may take.
         headers: What stands in each request, such as the credential.
+        setting: How the connection's section names the address, for messages.
     """
 
-    def __init__(self, name: str, settings: HttpSettings, headers: Headers = dict) -> None:
+    def __init__(
+        self, name: str, settings: HttpSettings, headers: Headers = dict, *, setting: str = "base_url"
+    ) -> None:
+        self._setting = setting
         self.place = f"{name} at {httpx.URL(settings.base_url).host}"
         self._settings = settings
         self._headers = headers
@@ -132,7 +136,7 @@ class HttpSystem:
         )
         if answer.is_success:
             return answer
-        raise refusal(answer, self.place, writes=writes, about_one=about_one)
+        raise refusal(answer, self.place, writes=writes, about_one=about_one, setting=self._setting)
 
     def operation(self, calls: Callable[[Talk], T]) -> T:
         """Make several calls that belong together and end together, within the total time.
@@ -179,7 +183,7 @@ class HttpSystem:
             request.extensions["trace"] = talk.trace(writes=writes)
             return self._client.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise failure(exc, self.place, writes=writes) from exc
+            raise failure(exc, self.place, writes=writes, setting=self._setting) from exc
 
     def _document(self, answer: httpx.Response, *, writes: bool) -> Any:
         if not answer.content:
@@ -189,7 +193,7 @@ class HttpSystem:
         except ValueError as exc:
             if writes:  # it has been done, and nobody knows as what
                 raise Unavailable(f"{self.place}: done, with an answer that is no JSON", no_effect=False) from exc
-            raise Rejected(f"{self.place}: the answer is no JSON: check base_url") from exc
+            raise Rejected(f"{self.place}: the answer is no JSON: check {self._setting}") from exc
 
     @property
     def _client(self) -> httpx.Client:
@@ -237,7 +241,9 @@ class Talk:
             return not self._changes
 
 
-def refusal(answer: httpx.Response, place: str, *, writes: bool, about_one: bool = False) -> ConnectorError:
+def refusal(
+    answer: httpx.Response, place: str, *, writes: bool, about_one: bool = False, setting: str = "base_url"
+) -> ConnectorError:
     """Translate an answer that is no success.
 
     Args:
@@ -245,6 +251,7 @@ def refusal(answer: httpx.Response, place: str, *, writes: bool, about_one: bool
         place: Which system refused.
         writes: Whether the request changes something.
         about_one: Whether it names one thing, so that "not found" is about that thing.
+        setting: How the connection's section names the address.
     """
     status, refused = answer.status_code, f"{place}: refused with status {answer.status_code}"
     wait = retry_after(answer)
@@ -257,19 +264,19 @@ def refusal(answer: httpx.Response, place: str, *, writes: bool, about_one: bool
     if status in _MISSING and about_one:
         return NotFound(f"{refused}: it is not there (any more)")
     if status < HTTPStatus.BAD_REQUEST or status in _MISSING:
-        return AccessDenied(f"{refused}: check the address in the settings")
+        return AccessDenied(f"{refused}: check {setting}")
     return Rejected(refused)
 
 
-def failure(error: Exception, place: str, *, writes: bool) -> ConnectorError:
+def failure(error: Exception, place: str, *, writes: bool, setting: str = "base_url") -> ConnectorError:
     """Translate an exception of httpx: the network's pass by themselves, others come from a wrong set-up."""
     what = type(error).__name__
     if isinstance(error, _SET_UP):
-        return AccessDenied(f"{place}: cannot be asked ({what}): check the address and the credential")
+        return AccessDenied(f"{place}: cannot be asked ({what}): check {setting} and the credential")
     if _is_distrust(error):
-        return AccessDenied(f"{place}: its certificate is not trusted: check the address and ca_file")
+        return AccessDenied(f"{place}: its certificate is not trusted: check {setting} and ca_file")
     no_effect = not writes or isinstance(error, _NEVER_SENT)
-    return Unavailable(f"{place}: cannot be reached ({what}): check the address and the network", no_effect=no_effect)
+    return Unavailable(f"{place}: cannot be reached ({what}): check {setting} and the network", no_effect=no_effect)
 
 
 def retry_after(answer: httpx.Response) -> timedelta | None:

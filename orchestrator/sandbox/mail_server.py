@@ -8,9 +8,9 @@ import asyncio
 import ssl
 import threading
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -32,6 +32,7 @@ SENT = "Sent"
 _MAX_MAIL_BYTES = 50 * 1024 * 1024
 _START_SECONDS = 10
 
+Clock = Callable[[], datetime]
 Route = Callable[[bytes], object]
 """Takes a mail at once, from any thread."""
 
@@ -55,6 +56,8 @@ class MailServer:
     """Speaks TLS at once; there is one only with ``tls``."""
     imaps_port: int
     """Speaks TLS at once; there is one only with ``tls``."""
+    ahead: timedelta
+    """How far its clock is ahead of ours; may be changed."""
 
     def __init__(
         self,
@@ -68,6 +71,22 @@ class MailServer:
         self._accounts = {address.lower(): password for address, password in accounts.items()}
         self._auth_required = auth_required
         self._tls = tls
+        self._transports: set[asyncio.WriteTransport] = set()
+        self.ahead = timedelta(0)
+
+    def change_password(self, address: str, password: str) -> None:
+        """Let another password count from now on; whoever is connected is thrown out, as many providers do."""
+        done: Future[None] = Future()
+
+        def change() -> None:
+            self._accounts[address] = password
+            self._imap.enrol(address, password)
+            for transport in tuple(self._transports):
+                transport.abort()
+            done.set_result(None)
+
+        self._loop.call_soon_threadsafe(change)
+        done.result(timeout=_START_SECONDS)
 
     def __enter__(self) -> Self:
         started: Future[None] = Future()
@@ -82,6 +101,9 @@ class MailServer:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
     def _run(self, started: Future[None]) -> None:
         try:
             asyncio.run(self._serve(started))
@@ -91,22 +113,21 @@ class MailServer:
     async def _serve(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        post = await _PostOffice.open(self._accounts, self._routes, auth_required=self._auth_required)
-        transports: set[asyncio.WriteTransport] = set()
-        servers = await self._listen(post, transports)
+        post = await _PostOffice.open(self._accounts, self._routes, auth_required=self._auth_required, clock=self._now)
+        servers = await self._listen(post)
         started.set_result(None)
         await self._stopping.wait()
         for server in servers:
             server.close()
-        for transport in tuple(transports):
+        for transport in tuple(self._transports):
             transport.abort()
         # What still runs is cancelled by asyncio.run(), which waits until it is over.
 
-    async def _listen(self, post: _PostOffice, transports: set[asyncio.WriteTransport]) -> list[asyncio.Server]:
+    async def _listen(self, post: _PostOffice) -> list[asyncio.Server]:
         def smtp() -> SMTP:
-            return _SmtpSession(post, transports, tls=self._tls)
+            return _SmtpSession(post, self._transports, tls=self._tls)
 
-        imap = _imap_sessions(post, transports, tls=self._tls)
+        imap = self._imap = _ImapSessions(post, self._transports, tls=self._tls)
         servers = [await self._loop.create_server(smtp, HOST, 0), await asyncio.start_server(imap, HOST, 0)]
         self.smtp_port, self.imap_port = map(_port, servers)
         if self._tls:
@@ -122,17 +143,20 @@ class MailServer:
 class _PostOffice:
     """Every account's mailboxes, and aiosmtpd's handler: it decides what is taken and files it."""
 
-    def __init__(self, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool) -> None:
+    def __init__(
+        self, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool, clock: Clock
+    ) -> None:
         self.accounts = accounts
+        self._clock = clock
         self._routes = routes
         self._auth_required = auth_required
         self.mailboxes = {address: _Mailboxes() for address in accounts}
 
     @classmethod
     async def open(
-        cls, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool
+        cls, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool, clock: Clock
     ) -> _PostOffice:
-        post = cls(accounts, routes, auth_required=auth_required)
+        post = cls(accounts, routes, auth_required=auth_required, clock=clock)
         for mailboxes in post.mailboxes.values():
             await mailboxes.add_mailbox(SENT)
         return post
@@ -162,12 +186,12 @@ class _PostOffice:
         raw = envelope.original_content or b""
         sender = str(session.auth_data) if session.authenticated else (envelope.mail_from or "")
         if mailboxes := self.mailboxes.get(sender.lower()):
-            await _file(raw, await mailboxes.get_mailbox(SENT))
+            await _file(raw, await mailboxes.get_mailbox(SENT), self._clock())
         for address in map(str.lower, envelope.rcpt_tos):
             if address in self._routes:
                 self._routes[address](raw)
             else:
-                await _file(raw, await self.mailboxes[address].get_mailbox("INBOX"))
+                await _file(raw, await self.mailboxes[address].get_mailbox("INBOX"), self._clock())
         return "250 2.0.0 OK"
 
 
@@ -195,8 +219,7 @@ class _Mailboxes(MailboxSet):
         return _Mailbox(self._content_cache, self._thread_cache)
 
 
-async def _file(raw: bytes, mailbox: MailboxData) -> None:
-    now = datetime.now(UTC)
+async def _file(raw: bytes, mailbox: MailboxData, now: datetime) -> None:
     try:
         message = await mailbox.append(AppendMessage(raw, now), recent=True)
     except Exception:  # noqa: BLE001 -- pymap parses while it files, and cannot parse every broken mail
@@ -264,25 +287,31 @@ class _ImapConfig(Config):
         return b"Server ready"  # the default looks up the computer's name
 
 
-def _imap_sessions(
-    post: _PostOffice, transports: set[asyncio.WriteTransport], *, tls: ssl.SSLContext | None
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    config = _ImapConfig(post, tls)
-    login = Login(config)
-    for address, password in post.accounts.items():
-        digest = config.hash_context.hash(config.password_prep(password))
-        login.users_dict[address] = UserMetadata(config, address, password=digest)
-    server = IMAPServer(login, config)
+class _ImapSessions:
+    """IMAP for all accounts; called with each connection."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, post: _PostOffice, transports: set[asyncio.WriteTransport], *, tls: ssl.SSLContext | None
+    ) -> None:
+        self._config = _ImapConfig(post, tls)
+        self._login = Login(self._config)
+        self._server = IMAPServer(self._login, self._config)
+        self._transports = transports
+        for address, password in post.accounts.items():
+            self.enrol(address, password)
+
+    def enrol(self, address: str, password: str) -> None:
+        """Let this password count."""
+        digest = self._config.hash_context.hash(self._config.password_prep(password))
+        self._login.users_dict[address] = UserMetadata(self._config, address, password=digest)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         transport = writer.transport  # STARTTLS puts another one in its place
-        transports.add(transport)
+        self._transports.add(transport)
         try:
-            await server(reader, writer, SocketInfo.get(writer, None))
+            await self._server(reader, writer, SocketInfo.get(writer, None))
         finally:
-            transports.discard(transport)
-
-    return converse
+            self._transports.discard(transport)
 
 
 def _port(server: asyncio.Server) -> int:

@@ -49,7 +49,7 @@ ORDER BY orders.placed_at DESC, products.id
 """
 """What the connector ``shop-sql`` asks this shop."""
 
-_TABLES = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS products (id INTEGER PRIMARY KEY, title TEXT NOT NULL, file TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (
@@ -103,7 +103,7 @@ class Shop:
 def create_shop(path: Path) -> Shop:
     """Make the shop's database, or fill up what is missing in the one that is there."""
     with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(_TABLES)
+        database.executescript(TABLES)
         for table, rows in ROWS.items():
             for row in rows:
                 database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)

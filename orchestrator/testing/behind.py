@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
@@ -96,6 +97,9 @@ class FakePost:
         """Lose the next mail."""
         self.mailer.fail_next(Unavailable("the connection was lost"))
 
+    def set_clock_off(self, by: timedelta) -> None:
+        """Change nothing: the fake has no clock."""
+
 
 class FakeLetterbox:
     """What ``MailboxContract`` does to ``FakeMailbox``.
@@ -108,6 +112,7 @@ class FakeLetterbox:
     def __init__(self, mailbox: FakeMailbox, *, max_size_bytes: int) -> None:
         self.mailbox = mailbox
         self.max_size_bytes = max_size_bytes
+        self._since = mailbox.since
 
     def deliver(self, raw: bytes) -> None:
         """Let a mail arrive."""
@@ -120,6 +125,10 @@ class FakeLetterbox:
     def renumber(self) -> None:
         """Let all cursors lose their meaning."""
         self.mailbox.renumber()
+
+    def set_clock_off(self, by: timedelta) -> None:
+        """Let mails come so much later, or earlier, by the clock of the mailbox."""
+        self.mailbox.since = self._since + by
 
 
 class FakeReaders:

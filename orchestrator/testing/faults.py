@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ _START_SECONDS = 10
 
 @dataclass
 class _Fault:
-    kind: Literal["cut", "hold", "trickle", "swallow"]
+    kind: Literal["cut", "hold", "trickle", "replace", "refuse", "swallow"]
     after: bytes
     passing: int = 0
     pause: float = 0
+    instead: bytes = b""
+    answer: Callable[[bytes], bytes] = bytes
 
 
 @dataclass
@@ -72,6 +75,14 @@ class FaultProxy:
     def trickle_answer(self, *, after: bytes, pause: float) -> None:
         """Pass the answer byte by byte, with a pause in seconds before each."""
         self._fault = _Fault("trickle", after, pause=pause)
+
+    def replace_answer(self, *, after: bytes, by: bytes) -> None:
+        """Let the server act, and pass this instead of its answer; then the connection ends."""
+        self._fault = _Fault("replace", after, instead=by)
+
+    def refuse_request(self, *, at: bytes, answer: Callable[[bytes], bytes]) -> None:
+        """Keep what holds ``at`` from the server, and answer what ``answer`` makes of it; the connection goes on."""
+        self._fault = _Fault("refuse", at, answer=answer)
 
     def lose_request(self, *, at: bytes) -> None:
         """Drop the connection before the server has received the end of ``at``."""
@@ -131,6 +142,10 @@ class FaultProxy:
                 self._fault, line.fault = None, fault
                 if fault.kind == "swallow":
                     return
+                if fault.kind == "refuse":
+                    line.fault = None
+                    line.client.write(fault.answer(chunk))
+                    continue
             line.sent = line.sent[-_CHUNK:]
             line.server.write(chunk)
             await line.server.drain()
@@ -145,6 +160,9 @@ class FaultProxy:
                     fault.passing -= len(chunk)
                     if fault.passing <= 0:
                         return
+                case _Fault(kind="replace") as fault:
+                    line.client.write(fault.instead)
+                    return
                 case _Fault(kind="trickle") as fault:
                     await _trickle(line.client, chunk, fault.pause)
             await line.client.drain()

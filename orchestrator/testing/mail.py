@@ -75,7 +75,7 @@ class FakeMailbox(Scripted):
         super().__init__()
         self.mails: dict[int, bytes] = {}
         self._max_size_bytes = max_size_bytes
-        self._since = since
+        self.since = since
         self._generation = 1
         self._last = 0
         self.comes = Condition()
@@ -130,7 +130,7 @@ class FakeMailbox(Scripted):
         truncated = len(raw) > self._max_size_bytes
         if truncated:
             raw = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        received_at = self._since + timedelta(minutes=number - 1)
+        received_at = self.since + timedelta(minutes=number - 1)
         return RawMail(key=self._name(number), raw=raw, received_at=received_at, truncated=truncated)
 
     def _name(self, number: int) -> str:

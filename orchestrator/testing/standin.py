@@ -46,6 +46,7 @@ class Fault:
         status: It is refused with this status, and nothing happens; 0 if it is not refused.
         headers: Of that refusal.
         garbage: It happens, and the answer cannot be understood.
+        nonsense: It happens, and what comes back is no HTTP.
         drop: It happens, and the connection is lost before the answer.
         cut: It happens, and the connection is lost in the middle of the answer.
         lost: Nothing happens, and the connection is lost.
@@ -56,6 +57,7 @@ class Fault:
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     garbage: bool = False
+    nonsense: bool = False
     drop: bool = False
     cut: bool = False
     lost: bool = False
@@ -116,6 +118,10 @@ class Standin:
     def garbage(self) -> None:
         """Let the next call act, and be answered with what nobody can understand."""
         self.faults.append(Fault(garbage=True))
+
+    def nonsense(self) -> None:
+        """Let the next call act, and be answered with what is no HTTP: where the status alone is read."""
+        self.faults.append(Fault(nonsense=True))
 
     def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -266,6 +272,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.standin.keep_waiting()
         elif fault.drip:
             self._drip()
+        elif fault.nonsense:
+            self.close_connection = True
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
         else:
             self._reply(status, b"<html>" if fault.garbage else document)
 

@@ -25,6 +25,8 @@ class Break(StrEnum):
     RESET = "reset"
     CLOSE = "close"
     """The connection is closed in order."""
+    CUT = "cut"
+    """The connection is closed in the middle of an answer."""
     SILENCE = "silence"
     """Nothing comes, and the connection stays."""
     DRIP = "drip"

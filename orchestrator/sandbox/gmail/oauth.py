@@ -144,6 +144,13 @@ class Consents:
         expires, scopes, _ = self._access.get(access_token, (0.0, frozenset(), ""))
         return scopes if self.clock() < expires else None
 
+    def told_of(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Tell what an access token allows, to whoever holds it."""
+        scopes = self.scopes_of(form.get("access_token", ""))
+        if scopes is None:
+            raise OAuthRefused("invalid_token", "Invalid Value")
+        return {"scope": " ".join(sorted(scopes))}
+
     def _redeem(self, form: Mapping[str, str]) -> dict[str, Any]:
         self._known_client(form)
         code = self._codes.pop(form.get("code", ""), None)  # a code serves once

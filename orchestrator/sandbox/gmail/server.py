@@ -42,6 +42,7 @@ _OPERATIONS = {
     ("GET", "/o/oauth2/v2/auth"): "auth",
     ("POST", "/token"): "token",
     ("POST", "/revoke"): "revoke",
+    ("POST", "/tokeninfo"): "tokeninfo",
 }
 
 Query = Mapping[str, list[str]]
@@ -109,8 +110,9 @@ class GmailServer:
             match operation:
                 case "auth":
                     return Answer(302, b"", {"Location": self.consents.consent({k: v[0] for k, v in query.items()})})
-                case "token":
-                    return _json(self.consents.token({k: v[0] for k, v in parse_qs(form.decode()).items()}))
+                case "token" | "tokeninfo":
+                    given = {k: v[0] for k, v in parse_qs(form.decode()).items()}
+                    return _json(self.consents.token(given) if operation == "token" else self.consents.told_of(given))
                 case "revoke":
                     self.consents.revoke(parse_qs(form.decode())["token"][0])
                     return _json({})
@@ -238,6 +240,8 @@ class _Call(BaseHTTPRequestHandler):
         match fault.breaks:
             case Break.RESET:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            case Break.CUT:
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id":')
             case Break.SILENCE:
                 self.server.gmail.ended.wait()
             case Break.NONSENSE:

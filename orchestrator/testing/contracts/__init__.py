@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-_CONTRACTS = ("contacts", "desk", "files", "mail", "mail_watch", "mailbox", "notices", "orders", "people")
+_CONTRACTS = (
+    "contacts",
+    "desk",
+    "doubts",
+    "faults",
+    "files",
+    "mail",
+    "mail_watch",
+    "mailbox",
+    "notices",
+    "orders",
+    "people",
+)
 
 pytest.register_assert_rewrite(*(f"{__name__}.{contract}" for contract in _CONTRACTS))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Protocol
 
 import pytest
 
 from orchestrator.capabilities import Contacts, Receipt
-from orchestrator.errors import NotFound, Unavailable
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.errors import NotFound, Rejected, Unavailable
+from orchestrator.plugins import Connection, Settlement
+from orchestrator.testing.contracts.doubts import settle
 
 FOREIGN = "Gr\u00fc\u00dfe, \u65e5\u672c\u8a9e, \U0001f4e6 & <b>100 %</b>"
+FOREIGN_TAG = "Gr\u00f6\u00dfe 38, \u65e5\u672c\u8a9e"
 NOBODY = "nobody-at-all@example.invalid"
 
 
@@ -40,15 +42,6 @@ class ContactCards(Protocol):
         """Let the next call act, and then lose its connection."""
 
 
-def settle(settlement: Settlement, effect_id: str, again: Callable[[], Receipt], **arguments: object) -> None:
-    """Settle a doubt as the connection declared: look, or do it again; a doubt of no class is a person's."""
-    if settlement.doubt is DoubtClass.NONE:
-        return
-    happened = settlement.probe and settlement.probe(effect_id, **arguments)
-    if not happened:
-        again()
-
-
 class ContactsContract:
     """Give the fixtures ``contacts`` and ``cards``."""
 
@@ -65,6 +58,11 @@ class ContactsContract:
     def test_a_tag_stands_on_the_card(self, contacts: ContactConnection, cards: ContactCards) -> None:
         contacts.tag(cards.known, "lost-download", effect_id="effect-1")
         assert set(cards.tags_of(cards.known)) == {"lost-download"}
+
+    def test_a_tag_in_any_script_stands_on_the_card(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        for effect_id in ("effect-1", "effect-2"):
+            contacts.tag(cards.known, FOREIGN_TAG, effect_id=effect_id)
+        assert list(cards.tags_of(cards.known)) == [FOREIGN_TAG]
 
     def test_a_note_stands_on_the_card(self, contacts: ContactConnection, cards: ContactCards) -> None:
         receipt = contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-1")
@@ -88,6 +86,11 @@ class ContactsContract:
             contacts.tag(NOBODY, "lost-download", effect_id="effect-1")
         with pytest.raises(NotFound):
             contacts.note(NOBODY, "A fresh link was sent.", effect_id="effect-2")
+
+    def test_an_address_in_any_script_is_nobodys(self, contacts: ContactConnection) -> None:
+        with pytest.raises((NotFound, Rejected)) as caught:
+            contacts.note("gr\u00f6\u00dfe@b\u00fccher.example", "A fresh link was sent.", effect_id="effect-1")
+        assert caught.value.no_effect is True
 
     def test_a_tag_whose_answer_was_lost_stands_there_once(
         self, contacts: ContactConnection, cards: ContactCards

@@ -16,10 +16,17 @@ WAIT = timedelta(seconds=7)
 
 
 class Faults(Protocol):
-    """Lets the system behind the connection fail at the next call."""
+    """Lets the system behind the connection fail at the next call.
+
+    A protocol other than HTTP has the same faults under other names: give each the name that the protocol has for it.
+    """
 
     def refuse(self, status: int, **headers: str) -> None:
-        """Refuse with this status and these headers (``Retry_After`` is ``Retry-After``), and do nothing."""
+        """Refuse with this status and these headers (``Retry_After`` is ``Retry-After``), and do nothing.
+
+        Elsewhere than in HTTP, 429 stands for whatever asks to slow down, and 5xx for whatever says that the system
+        failed and may work later.
+        """
 
     def drop(self) -> None:
         """Act, and lose the connection before the answer."""
@@ -104,6 +111,26 @@ class FaultsContract:
         with pytest.raises(Unavailable) as caught:
             change()
         assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
+
+    def test_a_change_that_is_put_off_has_no_effect(self, faults: Faults, change: Callable[[], object] | None) -> None:
+        if change is None:
+            return
+        faults.refuse(429)
+        with pytest.raises(RateLimited) as caught:
+            change()
+        assert caught.value.no_effect is True
+        change()
+
+    def test_a_change_without_a_credential_has_no_effect(
+        self, faults: Faults, change: Callable[[], object] | None
+    ) -> None:
+        if change is None:
+            return
+        change()
+        faults.revoke()
+        with pytest.raises(AccessDenied) as caught:
+            change()
+        assert caught.value.no_effect is True
 
     def test_an_answer_that_nobody_understands_is_an_error_of_ours(
         self, faults: Faults, ask: Callable[[], object]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import NamedTuple, Protocol
@@ -13,6 +14,7 @@ import pytest
 from orchestrator.capabilities import Mailer, OutgoingMail, Receipt
 from orchestrator.errors import Rejected, Unavailable
 from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.testing.contracts.doubts import settle
 from orchestrator.testing.contracts.mailbox import MailboxContract
 
 __all__ = ["ArrivedMail", "MailboxContract", "MailerConnection", "MailerContract", "Post", "read_mail"]
@@ -33,6 +35,12 @@ NO_RECIPIENTS = (
     "{known}> RCPT TO:<{known}",
     "Ann <{known}>\u2028",
 )
+MESSAGE_IDS = (
+    f"<{'A' * 60}@{'b' * 40}.mail.example.com>",
+    "<1700000000.12(a)x:5,6;7@[192.0.2.1]:25>",
+    '<"quoted"\\.part@example.com>',
+)
+"""Long ones, and such as no standard allows (RFC 5322 3.6.4) and mail programs write all the same."""
 NO_MESSAGE_IDS = ("", "abc@example.com", "<abc>", "<a@b>\r\nBcc: {known}", "<a@b> <c@d>", "<ä@example.com>")
 
 
@@ -76,6 +84,9 @@ class Post(Protocol):
 
     def lose_next_request(self) -> None:
         """Lose the next mail on its way, so late that the connection cannot tell."""
+
+    def set_clock_off(self, by: timedelta) -> None:
+        """Let the provider's clock be so far ahead of ours from now on, or behind it; a fake may have none."""
 
 
 def read_mail(raw: bytes) -> ArrivedMail:
@@ -129,8 +140,8 @@ class MailerContract:
         mailer.send(OutgoingMail(to=post.known, subject="s", text="hello", html=html), effect_id="effect-1")
         assert [(mail.text, mail.html) for mail in post.arrived()] == [("hello", html)]
 
-    def test_an_answer_names_what_it_answers(self, mailer: MailerConnection, post: Post) -> None:
-        question = f"<{'A' * 60}@{'b' * 40}.mail.example.com>"
+    @pytest.mark.parametrize("question", MESSAGE_IDS)
+    def test_an_answer_names_what_it_answers(self, mailer: MailerConnection, post: Post, question: str) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t", in_reply_to=question)
         mailer.send(mail, effect_id="effect-1")
         assert [mail.in_reply_to for mail in post.arrived()] == [question]
@@ -199,6 +210,20 @@ class MailerContract:
         assert not post.arrived()
         if probe := _probe(mailer):
             assert probe("effect-1", mail=mail) is None
+
+    @pytest.mark.parametrize("lost", ["answer", "request"])
+    @pytest.mark.parametrize("hours", [-1, 0, 1])
+    def test_a_mail_in_doubt_arrives_once_whatever_the_providers_clock_says(
+        self, mailer: MailerConnection, post: Post, lost: str, hours: int
+    ) -> None:
+        mail, settlement = OutgoingMail(to=post.known, subject="s", text="t"), mailer.settlement("send")
+        post.set_clock_off(timedelta(hours=hours))
+        post.lose_next_answer() if lost == "answer" else post.lose_next_request()
+        with pytest.raises(Unavailable):
+            mailer.send(mail, effect_id="effect-1")
+        settle(settlement, "effect-1", lambda: mailer.send(mail, effect_id="effect-1"), mail=mail)
+        if settlement.doubt is not DoubtClass.NONE:
+            assert [arrived.subject for arrived in post.arrived()] == ["s"]
 
     def test_a_probe_finds_its_own_mail_alone(self, mailer: MailerConnection, post: Post) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t")

@@ -32,6 +32,9 @@ class Letterbox(Protocol):
     def renumber(self) -> None:
         """Let all cursors lose their meaning, as after a restore from a backup; the mails stay."""
 
+    def set_clock_off(self, by: timedelta) -> None:
+        """Let the clock of the mailbox be so far ahead of ours from now on, or behind it."""
+
 
 def letter(number: int, *, body: bytes = b"hello\r\n") -> bytes:
     """Write a small mail."""
@@ -41,6 +44,7 @@ def letter(number: int, *, body: bytes = b"hello\r\n") -> bytes:
 
 
 HOSTILE = {
+    "all scripts": "Subject: Gr\u00fc\u00dfe \u65e5\u672c\u8a9e \U0001f4e6\r\n\r\ne\u0301\r\n".encode(),
     "eight bits": letter(1, body=b"\xff\xfe\x80 caf\xe9\r\n"),
     "broken structure": b'Content-Type: multipart/mixed; boundary="\r\nSubject: =?foo?q?=ZZ?=\r\n\r\n--\r\n',
     "lines like a protocol's": letter(1, body=b')\r\n* 1 FETCH (UID 7 BODY[] "x")\r\nA1 OK done\r\n.\r\n'),
@@ -136,6 +140,21 @@ class MailboxContract:
         assert [mail.raw for mail in after.mails] == [letter(1), letter(2)]
         assert _keys(before.mails).isdisjoint(_keys(after.mails))
         assert mailbox.new_mail(after.cursor, limit=10).mails == ()
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_nothing_is_lost_when_the_mailboxs_clock_is_off(
+        self, mailbox: MailboxConnection, letterbox: Letterbox, hours: int
+    ) -> None:
+        position = mailbox.position()
+        letterbox.set_clock_off(timedelta(hours=hours))
+        letterbox.deliver(letter(1))
+        first = mailbox.new_mail(position, limit=10)
+        letterbox.set_clock_off(-timedelta(hours=hours))
+        letterbox.deliver(letter(2))
+        second = mailbox.new_mail(first.cursor, limit=10)
+        assert [[mail.raw for mail in page.mails] for page in (first, second)] == [[letter(1)], [letter(2)]]
+        letterbox.renumber()
+        assert {mail.raw for mail in mailbox.new_mail(second.cursor, limit=10).mails} == {letter(1), letter(2)}
 
     def test_a_deleted_mail_does_not_hide_the_next_one(self, mailbox: MailboxConnection, letterbox: Letterbox) -> None:
         for number in (1, 2):

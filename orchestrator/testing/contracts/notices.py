@@ -10,9 +10,12 @@ import pytest
 from orchestrator.capabilities import Notice, Notifier
 from orchestrator.errors import Unavailable
 from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.testing.contracts.doubts import settle
 
 NOTICE = Notice(
-    title="2 runs wait for a person", lines=("r-1: <who> bought & what?", "r-2: größer"), severity="warning"
+    title="2 runs wait for a person",
+    lines=("r-1: <who> bought & what?", "r-2: größer, 日本語 \U0001f4e6"),
+    severity="warning",
 )
 
 
@@ -62,9 +65,11 @@ class NotifierContract:
         with pytest.raises(Unavailable) as caught:
             notifier.notify(NOTICE, effect_id="f-1")
         assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
-        if notifier.settlement("notify").doubt in (DoubtClass.NATURAL, DoubtClass.NATIVE_KEY):
-            notifier.notify(NOTICE, effect_id="f-1")
+        settlement = notifier.settlement("notify")
+        settle(settlement, "f-1", lambda: notifier.notify(NOTICE, effect_id="f-1"), notice=NOTICE)
         assert readers.told()
+        if settlement.doubt in (DoubtClass.PROBE, DoubtClass.NATIVE_KEY):
+            assert len(readers.told()) == 1, "it can tell that it was told: nobody must read it twice"
 
     def test_a_check_says_in_one_line_what_it_saw_and_tells_nobody(
         self, notifier: NoticeConnection, readers: Readers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 import pytest
@@ -47,6 +48,13 @@ class OrderRecordsContract:
     def test_an_unknown_address_has_no_purchases(self, orders: OrderConnection) -> None:
         assert orders.purchases_of("nobody-at-all@example.invalid") == ()
 
+    @pytest.mark.parametrize(
+        "address", ["gr\u00f6\u00dfe@b\u00fccher.example", "\u65e5\u672c@example.com", "\U0001f4e6@example.com"]
+    )
+    def test_an_address_in_any_script_has_no_purchases_of_others(self, orders: OrderConnection, address: str) -> None:
+        with suppress(Rejected):
+            assert orders.purchases_of(address) == ()
+
     @pytest.mark.parametrize("pattern", ["%", "*", "_", "' OR '1'='1", ""])
     def test_a_pattern_is_no_address(self, orders: OrderConnection, known: tuple[Purchase, ...], pattern: str) -> None:
         for address in (pattern, pattern + known[0].email[1:]):
@@ -57,6 +65,10 @@ class OrderRecordsContract:
 
     def test_asking_again_gives_the_same_answer(self, orders: OrderConnection, known: tuple[Purchase, ...]) -> None:
         assert orders.purchases_of(known[0].email) == orders.purchases_of(known[0].email)
+
+    def test_each_purchase_is_found_once(self, orders: OrderConnection, known: tuple[Purchase, ...]) -> None:
+        found = orders.purchases_of(known[0].email)
+        assert len(set(found)) == len(found)
 
     def test_printed_purchases_do_not_show_the_customer(
         self, orders: OrderConnection, known: tuple[Purchase, ...]

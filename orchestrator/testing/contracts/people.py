@@ -54,7 +54,10 @@ class PeopleContract:
         assert office.people.decide(QUESTION, effect_id=effect_id) == Decision(option="yes")
 
     def test_what_a_person_writes_comes_with_the_decision(self, office: Office) -> None:
-        effect_id, decision = office.effect(QUESTION), Decision(option="else", text="Call her.\nToday.")
+        effect_id, decision = (
+            office.effect(QUESTION),
+            Decision(option="else", text="Call her.\nGr\u00fc\u00dfe, \u65e5\u672c\u8a9e \U0001f4e6"),
+        )
         with pytest.raises(AwaitingDecision):
             office.people.decide(QUESTION, effect_id=effect_id)
         office.answer(effect_id, decision)
