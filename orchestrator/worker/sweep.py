@@ -34,7 +34,7 @@ class Sweep:
         self._stop = stop
         self._most = app.settings.worker.in_flight
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="run")
-        self._counting = Lock()
+        self._sweeping, self._counting = Lock(), Lock()
         self._under_way = 0
         self._crowded = False
         """Whether more may wait than there was room for."""
@@ -52,10 +52,16 @@ class Sweep:
                 logger.error("The store cannot be swept: %s; tried again", type(exc).__name__)  # noqa: TRY400
             woken = max(woken, self._app.work_waits.wait(seconds))
         self._app.work_waits.close()  # whatever comes now is for others
+        with self._sweeping:
+            pass  # whoever sweeps from now on sees that the worker stops
         self._pool.shutdown(wait=True)
 
     def _sweep(self, woken: Woken) -> float:
         """Take up what waits, as far as there is room; return how long nothing else will wait unless somebody wakes."""
+        with self._sweeping:
+            return 0 if self._stop.is_set() else self._swept(woken)
+
+    def _swept(self, woken: Woken) -> float:
         with self._counting:
             room = self._most - self._under_way
             self._crowded = True  # until we know better: what ends meanwhile makes us look again
@@ -102,5 +108,12 @@ class Sweep:
             self._under_way -= 1
             is_wanted = self._crowded
         if is_wanted:
-            self._app.work_waits.wake_here()
+            self._look_again()
         self._app.ended.set()
+
+    def _look_again(self) -> None:
+        """Take up what waits in the thread that has become free: to wake another one first takes longer."""
+        try:
+            self._sweep(Woken.NOBODY)
+        except (OrchestratorError, SQLAlchemyError):
+            self._app.work_waits.wake_here()  # it says so, and tries again
