@@ -1,5 +1,5 @@
 # make demo    set everything up and run the main job on this machine (ONCE=1 ends it after the job)
-# make bench   measure the main job beside a plain handler that does the same
+# make bench   measure the main job beside a plain handler that does the same, on the disk that its bars were set on
 # make test    set everything up, check layers, types and style, and run all tests
 # make reference    write docs/plugin-reference.md from the code
 PYTHON ?= python3
@@ -22,7 +22,7 @@ test-deep: $(INSTALLED)
 	ORCHESTRATOR_DEEP=1 $(BIN)/pytest $(IN_PARALLEL)
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --flush-ms 4
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

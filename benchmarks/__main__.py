@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import tempfile
 from argparse import ArgumentParser
@@ -202,6 +203,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+    if options.flush_ms and shutil.which("cc") is None:
+        parser.error("--flush-ms needs a C compiler (cc); without it, the disk is measured as it is")
     with ExitStack() as stack:
         flush = MILLI * flush_seconds(Path(stack.enter_context(tempfile.TemporaryDirectory()))) + options.flush_ms
         if options.flush_ms:
