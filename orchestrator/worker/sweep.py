@@ -115,5 +115,5 @@ class Sweep:
         """Take up what waits in the thread that has become free: to wake another one first takes longer."""
         try:
             self._sweep(Woken.NOBODY)
-        except (OrchestratorError, SQLAlchemyError):
-            self._app.work_waits.wake_here()  # it says so, and tries again
+        except Exception:  # noqa: BLE001 - the sweep itself meets it again, and says so
+            self._app.work_waits.wake_here()
