@@ -56,6 +56,19 @@ class TestKeapOrders(OrderRecordsContract):
         return LUCIA
 
 
+class TestKeapOrdersPageByPage(OrderRecordsContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def orders(self, keap: KeapServer) -> KeapAccount:
+        keap.crm.largest_page = 1
+        return connect(keap)
+
+    @pytest.fixture
+    def known(self) -> tuple[Purchase, ...]:
+        return LUCIA
+
+
 class TestKeapContacts(ContactsContract):
     connector = "keap"
 
