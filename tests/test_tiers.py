@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "writing-a-connector.md").read_t
 ROW = re.compile(r"^\| (`[^|]*`) \| (silver|gold|platinum) \| (?!The|None|No|Faults|Manners)", re.MULTILINE)
 DOCUMENTED = {name.strip("`"): tier for names, tier in ROW.findall(PAGE) for name in names.split(", ")}
 TESTS = {
-    "dropbox": "dropbox",
+    "dropbox": "dropbox_contract",
     "slack": "notices",
     "webhook": "notices",
     "gmail": "gmail_contract",
