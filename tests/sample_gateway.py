@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -72,13 +73,20 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
         Event().wait(0.01)
 
 
+def _lasting_port() -> int:
+    """Return a free port below those that the system gives to others for a connection (Linux: from 32768 on)."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 class Process:
     """A gateway in a process of its own, with the processes that come with the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = _lasting_port()
         (folder / "o.toml").write_text(
             f'store = {{url = "sqlite:///{folder}/r.db", key_file = "{folder}/key"}}\ngateway.port = {self.port}\n'
             '[webhooks.shop]\nprocess = "lost-download"\nverify = "standard-webhooks"\n'

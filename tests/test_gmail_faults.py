@@ -138,7 +138,7 @@ def test_the_time_is_total_and_a_mail_that_went_out_is_in_doubt(
     server: GmailServer, tmp_path: Path, fault: Fault
 ) -> None:
     account(server, tmp_path / "token").position()
-    hasty = account(server, tmp_path / "token", timeout_seconds=0.3)
+    hasty = account(server, tmp_path / "token", timeout_seconds=1)
     server.fail_next("messages.send", fault)
     raised = raised_by(lambda: hasty.send(MAIL, effect_id="effect-1"))
     assert type(raised) is Unavailable
