@@ -110,8 +110,11 @@ class Wakeup:
         return max(told, Woken(woken))  # a line that broke has nothing to tell
 
     def close(self) -> None:
-        """Let go of the line to the database; whoever waits again opens it anew."""
+        """Let go of the line to the database; whoever waits again opens it anew. What nobody heard is passed on."""
+        unheard = _heard(self._here)
         self._line.close()
+        if unheard is Woken.THIS_ONE:
+            self._line.ring_others()
 
 
 class _Line(Protocol):

@@ -116,11 +116,14 @@ def test_who_makes_a_run_ready_and_waits_itself_is_the_one(other: Store, third: 
 
 @pytest.mark.parametrize("record_url", ["sqlite"], indirect=True)
 def test_who_leaves_passes_on_what_it_was_woken_for(record: Record, other: Store, reopen: Callable[[], Record]) -> None:
-    record.store.wakeup.wake()
-    staying = reopen().store
-    staying.wakeup.wait(0)
-    other.wakeup.close()
-    assert staying.wakeup.wait(0) is Woken.EVERYBODY
+    for waking in (record.store, other):
+        waking.wakeup.wake()  # another process, or the one itself that leaves
+        staying = reopen().store
+        staying.wakeup.wait(0)
+        other.wakeup.close()
+        assert staying.wakeup.wait(0) is Woken.EVERYBODY
+        staying.close()
+        other.wakeup.wait(0)
 
 
 @pytest.mark.parametrize("record_url", ["postgresql"], indirect=True)
