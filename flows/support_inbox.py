@@ -58,7 +58,7 @@ def why_a_person(mail: IncomingMail) -> str:
         return f"it cannot be read in full: {mail.unreadable}"
     if not is_address(mail.sender):
         return "it has no sender that can be answered"
-    if not asks_for_download(mail.subject, mail.text[:LONGEST_REQUEST]):
+    if not asks_for_download(mail.subject, mail.text):
         return "it is not a request that a process serves"
     return ""
 

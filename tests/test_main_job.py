@@ -208,7 +208,7 @@ def test_a_customer_who_writes_three_times_has_one_case_and_one_answer(story: St
 
 
 def test_loose_words_choose_among_what_was_bought(story: Story, files: ObjectStore) -> None:
-    story.write(TOM, "Lost pattern", "Hi,\n\nI can't find the raglan thing, my laptop was stolen.\n\nTom")
+    story.write(TOM, "Lost pattern", "Hi,\n\nI can't find my raglan thing, my laptop was stolen.\n\nTom")
     story.work()
     (reply,) = story.mailbox(TOM)
     assert [download(link) for link in links_in(reply)] == [files.files[SWEATER]]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import tomllib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from flows.lost_download import LostDownload
 from flows.support_inbox import LONGEST_REQUEST, SupportMail, support_inbox
-from flows.wording import asks_for_download
+from flows.wording import MOST_WORDS, asks_for_download
 from orchestrator.capabilities import IncomingMail
 from orchestrator.errors import NotFound
 from orchestrator.testing.desk import FakeCases, FakeInbox
@@ -89,7 +91,7 @@ def test_who_writes_again_after_the_answer_meets_a_person() -> None:
 
 
 def test_who_adds_something_to_a_case_that_waits_for_a_person_is_read_by_that_person() -> None:
-    desk = Desk(LOST, another("d-2", 10, text="The link does not work. I may have bought with another address."))
+    desk = Desk(LOST, another("d-2", 10, text="The link does not work."))
     desk.triage("d-1")
     desk.cases.cases[ANNA].with_person = True
     assert desk.triage("d-2") == "for-person"
@@ -137,10 +139,15 @@ def test_no_note_and_no_reason_repeats_the_mail() -> None:
             assert not any(word in note for word in (ANNA, "again", LOST.subject, LOST.message_id))
 
 
-def test_a_long_mail_names_its_product_at_the_beginning() -> None:
-    _, _, cases = triaged(another("d-1", text="download " * 5000))
+def test_an_endless_word_is_cut_off() -> None:
+    _, _, cases = triaged(another("d-1", text=f"I lost my {'x' * LONGEST_REQUEST} download"))
     request = LostDownload.model_validate_json(cases.started[0][1].request)
     assert len(request.product) == LONGEST_REQUEST
+
+
+def test_the_end_of_a_long_mail_counts_too() -> None:
+    complaint = f"I lost my {'x' * LONGEST_REQUEST} download. You are thieves!"
+    assert triaged(another("d-1", text=complaint))[0] == "for-person"
 
 
 def test_a_mail_that_is_not_stored_is_an_error() -> None:
@@ -165,7 +172,6 @@ ASKS = [
     "I did not get an email with the link",
     "I haven't received my course yet",
     "I have not yet been able to download the file",
-    "There was no mail, nothing arrived. Please help with my purchase",
     "Could you send me the download again?",
     "Can you please resend the link?",
     "Could you re-send my purchase?",
@@ -178,12 +184,10 @@ ASKS = [
     "I bought the linen dress pattern in August, and my computer has died since.",
     "Where is my download?",
     "Where can I find my course?",
-    "I get an error when I click the link",
     "Please send me a new link",
     "I no longer have the e-book",
     "The files are all gone, new hard drive",
     "I seem to have misplaced the pattern",
-    "hi, i purchased the raglan sweater but never got it",
     "Can't access the course anymore",
 ]
 ASKS_NOT = [
@@ -212,6 +216,17 @@ ASKS_NOT = [
 ]
 
 
+MAILS = tomllib.loads((Path(__file__).parent / "support_mails.toml").read_text(encoding="utf-8"))
+NOT_REQUESTS = [mail for mails in MAILS["not_requests"].values() for mail in mails]
+REQUESTS = MAILS["requests"]["plain"]
+
+
+def asks(mail: str, around: str = "{}") -> bool:
+    """Ask of a mail that is written in one line, with more text around it."""
+    subject, _, text = mail.rpartition(" | ")
+    return asks_for_download(subject, around.format(text))
+
+
 @pytest.mark.parametrize("sentence", ASKS)
 def test_who_lost_a_download_is_understood(sentence: str) -> None:
     assert asks_for_download("", sentence)
@@ -225,12 +240,68 @@ def test_who_wants_something_else_meets_a_person(sentence: str) -> None:
     assert not asks_for_download("A question", f"Dear team,\n\n{sentence}\n\nKind regards\nAnna")
 
 
+def test_there_are_enough_hard_mails() -> None:
+    assert len(set(NOT_REQUESTS)) >= 150
+    assert len(MAILS["not_requests"]) >= 12
+
+
+@pytest.mark.parametrize("mail", NOT_REQUESTS)
+def test_a_mail_about_something_else_is_never_served(mail: str) -> None:
+    assert not asks(mail)
+    assert not asks(mail, "Dear team,\n\n{}\n\nKind regards\nAnna")
+
+
+@pytest.mark.parametrize("mail", NOT_REQUESTS)
+def test_a_request_with_something_else_beside_it_is_never_served(mail: str) -> None:
+    assert not asks(mail, "I lost my download. {}")
+    assert not asks(mail, "Hi,\n\n{}\n\nPlease send me the link again.\n\nAnna")
+    assert not asks_for_download(mail, "I lost my download")
+
+
+@pytest.mark.parametrize("mail", REQUESTS)
+def test_a_plain_request_is_served(mail: str) -> None:
+    assert asks(mail)
+
+
+@pytest.mark.parametrize("mail", REQUESTS)
+@pytest.mark.parametrize(
+    "more", ["You are thieves!", "I will call the police.", "Do you open on Sundays?", "Bonjour madame."]
+)
+def test_one_clause_more_and_a_person_reads_it(mail: str, more: str) -> None:
+    assert not asks(mail, f"{{}}\n\n{more}")
+    assert not asks(mail, f"{more} {{}}")
+
+
+@pytest.mark.parametrize("mail", REQUESTS)
+def test_who_writes_much_meets_a_person(mail: str) -> None:
+    assert not asks(mail, "{} " + "Please help me. " * (MOST_WORDS // 3))
+
+
+@pytest.mark.parametrize("mail", MAILS["requests"]["for_people"])
+def test_what_is_not_said_plainly_is_left_to_a_person(mail: str) -> None:
+    assert not asks(mail)
+
+
+def test_a_complaint_starts_nothing_and_is_filed_as_nothing() -> None:
+    complaint = "I cannot open my download. If I hear nothing today, I write to the ombudsman."
+    outcome, inbox, cases = triaged(another("d-1", subject="My download", text=complaint))
+    assert (outcome, cases.calls, inbox.settled) == ("for-person", [], {})
+
+
 def test_thing_and_loss_may_stand_apart() -> None:
     assert asks_for_download("My video course", "Hi,\n\nit has disappeared.\n\nAnna")
 
 
-@pytest.mark.parametrize("word", ["cant it ", "not be ", "send ", "where ", "get ", "'", "lost in ", "have "])
-def test_no_text_makes_the_patterns_slow(word: str) -> None:
-    started = datetime.now(UTC)
-    asks_for_download("link", word * 10_000)
-    assert datetime.now(UTC) - started < timedelta(seconds=2)
+def test_a_name_in_the_last_line_is_a_signature_only_with_capitals() -> None:
+    assert asks_for_download("", "I lost my download\nAnna Maria Berg")
+    assert not asks_for_download("", "I lost my download\nreally sad")
+
+
+@pytest.mark.parametrize(
+    "word", ["cant it ", "not be ", "send ", "where ", "get ", "'", "lost in ", "have ", "my the "]
+)
+def test_no_text_makes_the_phrases_slow(word: str) -> None:
+    for most in (MOST_WORDS - 1, 10_000):
+        started = datetime.now(UTC)
+        asks_for_download("link", word * most)
+        assert datetime.now(UTC) - started < timedelta(seconds=2)

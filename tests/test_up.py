@@ -210,7 +210,7 @@ def test_a_killed_worker_and_a_killed_gateway_are_started_again_and_the_work_is_
 def test_a_killed_prefect_is_started_again_and_shows_what_happened_meanwhile(up: Up) -> None:
     (pid,) = up.started("prefect")
     os.kill(pid, signal.SIGKILL)
-    up.sandbox.write_mail(THREE_PURCHASES, "Lost pattern", "I can't find the raglan thing.")
+    up.sandbox.write_mail(THREE_PURCHASES, "Lost pattern", "I can't find my raglan thing.")
     wait_until(lambda: up.sandbox.newest_mail(THREE_PURCHASES))
     wait_until(lambda: len(up.started("prefect")) == 2)
     wait_until(lambda: all(run.prefect_run_id for run in up.app.runs.listed(limit=100)))
