@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints
 
 from flows.mails import compose
 from orchestrator.capabilities import (
@@ -21,6 +21,7 @@ from orchestrator.capabilities import (
     Purchase,
     Question,
     Value,
+    is_address,
     meant_by,
 )
 from orchestrator.process import process
@@ -37,6 +38,7 @@ BOUGHT_AS = Option(
     key="bought-as",
     label="They bought with another address: look there, and send the links to that address alone",
     needs_text="the address on the order",
+    text_is="address",
 )
 ANSWER = Option(
     key="answer",
@@ -44,7 +46,6 @@ ANSWER = Option(
     needs_text="the whole mail, from greeting to name",
 )
 CLOSE = Option(key="close", label="Not a customer, or settled already: close the case and send nothing more")
-_ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
 
 
 class LostDownload(Value):
@@ -121,15 +122,6 @@ def _search(address: str, product: str, *, orders: OrderRecords, files: FileLink
     wanted = what_to_send(purchases, product)
     missing = tuple(p for p in wanted if not files.exists(p.asset))
     return _Search(purchases=purchases, wanted=wanted, missing=missing)
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text is one plain address that can be looked up; people and mails give others too."""
-    try:
-        _ADDRESS.validate_python(text)
-    except ValidationError:
-        return False
-    return True
 
 
 def what_to_send(purchases: Sequence[Purchase], product: str) -> tuple[Purchase, ...]:

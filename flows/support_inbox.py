@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from flows.lost_download import LostDownload, is_address, lost_download
+from flows.lost_download import LostDownload, lost_download
 from flows.wording import asks_for_download
-from orchestrator.capabilities import Cases, Inbox, IncomingMail, Value
+from orchestrator.capabilities import Cases, Inbox, IncomingMail, Value, is_address
 from orchestrator.process import process
 
 LONGEST_REQUEST = 10_000

@@ -199,15 +199,29 @@ def test_bought_with_another_address_sends_the_links_there_alone(written: str) -
     assert ANNA not in links.model_dump_json()
 
 
-@pytest.mark.parametrize(
-    "written", ["nobody@example.net", "no address", "*@example.org", f"Tom <{TOM}>", f"{TOM},{ANNA}"]
-)
-def test_another_address_without_purchases_is_asked_about_again(written: str) -> None:
-    place = shop(bought(DRESS, email=TOM), decisions=[Decision(option=BOUGHT_AS.key, text=written)])
+def test_another_address_without_purchases_is_asked_about_again() -> None:
+    decisions = [Decision(option=BOUGHT_AS.key, text="nobody@example.net")]
+    place = shop(bought(DRESS, email=TOM), decisions=decisions)
     asked = place.asks()
-    assert f"Looked up: {written}" in asked.known
+    assert "Looked up: nobody@example.net" in asked.known
     assert asked.title == "A customer asks for a download, and no purchase is found"
     assert place.mailer.sent == []
+
+
+@pytest.mark.parametrize("written", ["no address", "*@example.org", f"Tom <{TOM}>", f"{TOM},{ANNA}"])
+def test_what_is_no_address_is_no_answer_to_where_they_bought(written: str) -> None:
+    unfit = shop().asks().unfit(Decision(option=BOUGHT_AS.key, text=written))
+    assert unfit == "option bought-as: the text is no e-mail address; write one address, such as mary@example.com"
+
+
+def test_who_closes_a_case_cannot_believe_that_a_text_is_sent() -> None:
+    unfit = shop().asks().unfit(Decision(option=CLOSE.key, text="Dear Anna, we are sorry"))
+    assert unfit == "option close sends nobody a text: leave the text out, or choose another one"
+
+
+def test_the_description_of_an_answer_is_no_answer() -> None:
+    unfit = shop().asks().unfit(Decision(option=ANSWER.key, text=f"({ANSWER.needs_text})"))
+    assert unfit.startswith("option answer: the text is the description of what to write")
 
 
 def test_an_answer_by_hand_is_sent_as_it_was_written() -> None:

@@ -20,6 +20,7 @@ from orchestrator.capabilities.values import (
     Value,
     Wording,
     effect,
+    is_address,
     operations_of,
     query,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Wording",
     "Work",
     "effect",
+    "is_address",
     "meant_by",
     "operations_of",
     "query",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orchestrator.capabilities.values import Private, Value, Wording, effect
+from orchestrator.capabilities.values import Private, Value, Wording, effect, is_address
 
 Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -20,7 +20,24 @@ class Option(Value):
     label: Wording[Words]
     """What is done if it is chosen, in a few words and without personal data: people choose by it."""
     needs_text: Wording[str] = ""
-    """What the person must write with this option, without personal data; empty if nothing."""
+    """What the person must write with this option, without personal data; empty if it takes no text."""
+    text_is: Wording[Literal["text", "address"]] = "text"
+    """What the text must be: any text, or one plain e-mail address."""
+
+    def unfit(self, text: str) -> str:
+        """Say why a text cannot be given with this option, without repeating it; empty if it can."""
+        written = text.strip()
+        if not self.needs_text:
+            return (
+                f"option {self.key} sends nobody a text: leave the text out, or choose another one" if written else ""
+            )
+        if not written:
+            return f"option {self.key} needs a text: {self.needs_text}"
+        if written.strip("()") == self.needs_text:
+            return f"option {self.key}: the text is the description of what to write; write that instead"
+        if self.text_is == "address" and not is_address(written):
+            return f"option {self.key}: the text is no e-mail address; write one address, such as mary@example.com"
+        return ""
 
 
 class Question(Value):
@@ -63,10 +80,7 @@ class Question(Value):
         options = {option.key: option for option in self.options}
         if decision.option not in options:
             return f"{decision.option!r} is no option; choose one of: {', '.join(options)}"
-        needed = options[decision.option].needs_text
-        if needed and not decision.text.strip():
-            return f"option {decision.option} needs a text: {needed}"
-        return ""
+        return options[decision.option].unfit(decision.text)
 
 
 class Decision(Value):

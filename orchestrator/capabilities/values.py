@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
@@ -109,6 +109,16 @@ EmailAddress = Annotated[
     ),
 ]
 """One plain address, in lower case; no name, no wildcard, no list (RFC 5321 4.5.3.1.3 for its length)."""
+_ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is one plain address that can be looked up; people and mails give others too."""
+    try:
+        _ADDRESS.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 class Receipt(Value):

@@ -12,7 +12,8 @@ from orchestrator.plugins import Connection, DoubtClass, Settlement
 
 YES = Option(key="yes", label="Do it")
 ELSE = Option(key="else", label="Do something else", needs_text="what to do")
-QUESTION = Question(title="Shall it be done?", known="Mary asks.", options=(YES, ELSE))
+TELL = Option(key="tell", label="Tell somebody", needs_text="whom", text_is="address")
+QUESTION = Question(title="Shall it be done?", known="Mary asks.", options=(YES, ELSE, TELL))
 
 
 class PeopleConnection(People, Connection, Protocol):
@@ -63,7 +64,19 @@ class PeopleContract:
         office.answer(effect_id, decision)
         assert office.people.decide(QUESTION, effect_id=effect_id) == decision
 
-    @pytest.mark.parametrize(("option", "text"), [("no", ""), ("else", ""), ("else", " \n")])
+    @pytest.mark.parametrize(
+        ("option", "text"),
+        [
+            ("no", ""),
+            ("else", ""),
+            ("else", " \n"),
+            ("else", "(what to do)"),
+            ("yes", "But tell her that we are closed."),
+            ("tell", "her"),
+            ("tell", "ann@example.com, tom@example.com"),
+            ("tell", "Ann <ann@example.com>"),
+        ],
+    )
     def test_a_process_never_gets_an_answer_that_does_not_fit(self, office: Office, option: str, text: str) -> None:
         effect_id = office.effect(QUESTION)
         with pytest.raises(AwaitingDecision):
