@@ -42,10 +42,14 @@ def shop_held(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-def count_mails(sandbox: Sandbox, address: str) -> int:
+def count_mails(sandbox: Sandbox, app: Application, flow_run_id: str, address: str) -> int:
+    """Count the mails of one run in a mailbox: each Message-ID is made of the id of an effect."""
+    effects = {event.context.effect_id for event in chain_of(app, run_of(app, flow_run_id)) if event.context.effect_id}
     with imaplib.IMAP4("127.0.0.1", sandbox.mail.imap_port) as imap:
         imap.login(address, PASSWORD)
-        return int(imap.select("INBOX", readonly=True)[1][0] or b"0")
+        imap.select("INBOX", readonly=True)
+        found = [imap.uid("SEARCH", "HEADER", "Message-ID", effect)[1][0] or b"" for effect in sorted(effects)]
+    return sum(len(numbers.split()) for numbers in found)
 
 
 def press_run_and_wait_for_its_first_step(sandbox: Sandbox, app: Application, **form: object) -> str:

@@ -23,7 +23,7 @@ WELL = {
 }
 
 
-def mailer(port: int, *, timeout_seconds: float = 5, **smtp: object) -> SmtpMailer:
+def mailer(port: int, *, timeout_seconds: float = 30, **smtp: object) -> SmtpMailer:
     server = SmtpSettings.model_validate({"host": "127.0.0.1", "port": port, "security": "plain"} | smtp)
     return SmtpMailer(MailSettings(address=f"The Shop <{SHOP}>", smtp=server, timeout_seconds=timeout_seconds))
 

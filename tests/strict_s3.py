@@ -143,7 +143,7 @@ class StrictS3:
             "access_key_id": self.key_id,
             "secret_access_key": self.secret,
             "known_asset": DRESS.key,
-            "timeout_seconds": 5,
+            "timeout_seconds": 30,
         }
         return S3Settings.model_validate(usual | changes)
 

@@ -63,7 +63,7 @@ def account(
             notices_to=notices_to,
             smtp=SmtpSettings(host="127.0.0.1", port=smtp_port, security="plain"),
             imap=incoming,
-            timeout_seconds=5,
+            timeout_seconds=30,
             max_size_bytes=max_size_bytes,
             settle_seconds=0,
         )
@@ -267,7 +267,7 @@ class MailFaults:
         self._server.change_password(SHOP, "another")
 
 
-def logged_in(smtp_port: int, imap_port: int, *, password: str = "shop", timeout_seconds: float = 5) -> MailAccount:
+def logged_in(smtp_port: int, imap_port: int, *, password: str = "shop", timeout_seconds: float = 30) -> MailAccount:
     """Connect to an account whose provider wants a login for everything."""
     login = {"host": "127.0.0.1", "security": "plain", "username": SHOP, "password": password}
     return MailAccount(

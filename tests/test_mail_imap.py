@@ -41,7 +41,7 @@ def account(
     server: MailServer,
     *,
     port: int | None = None,
-    timeout_seconds: float = 5,
+    timeout_seconds: float = 30,
     max_size_bytes: int = 4096,
     **imap: object,
 ) -> MailAccount:

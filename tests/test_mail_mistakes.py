@@ -31,7 +31,7 @@ def server(certified: tuple[MailServer, Path]) -> MailServer:
     return certified[0]
 
 
-def check(server: MailServer, *, timeout_seconds: float = 5, **wrong: dict[str, Any]) -> str:
+def check(server: MailServer, *, timeout_seconds: float = 30, **wrong: dict[str, Any]) -> str:
     """Check an account whose sections are right, but for what is given."""
     common = {"host": "127.0.0.1", "security": "plain", "username": SHOP, "password": "shop"}
     smtp = common | {"port": server.smtp_port} | wrong.get("smtp", {})
@@ -40,7 +40,7 @@ def check(server: MailServer, *, timeout_seconds: float = 5, **wrong: dict[str, 
     return MailAccount(MailSettings.model_validate(given)).check()
 
 
-def told(server: MailServer, *, timeout_seconds: float = 5, **wrong: dict[str, Any]) -> tuple[type, str]:
+def told(server: MailServer, *, timeout_seconds: float = 30, **wrong: dict[str, Any]) -> tuple[type, str]:
     with pytest.raises(ConnectorError) as caught:
         check(server, timeout_seconds=timeout_seconds, **wrong)
     said = str(caught.value)

@@ -110,7 +110,7 @@ def settings(url: str, **changes: object) -> S3Settings:
         "access_key_id": "key",
         "secret_access_key": "hidden",
         "known_asset": DRESS.key,
-        "timeout_seconds": 5,
+        "timeout_seconds": 30,
     }
     return S3Settings.model_validate(usual | changes)
 
