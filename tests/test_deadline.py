@@ -10,7 +10,8 @@ from weakref import ref
 
 import pytest
 
-from orchestrator.plugins import after, within
+from orchestrator.plugins import TimeLimit, after, within
+from orchestrator.plugins.deadline import call_limited, uptime
 
 LONG = timedelta(seconds=30)
 
@@ -95,3 +96,21 @@ def test_an_alarm_that_fails_is_in_no_other_ones_way(caplog: pytest.LogCaptureFi
     after(0, last.set)
     assert last.wait(LONG.total_seconds())
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_time_of_a_call_passes_and_is_no_longer_than_what_the_host_has_for_it() -> None:
+    limit = TimeLimit(30)
+    assert 29 < limit.left <= 30
+    limit.check()
+    with call_limited(lambda: 0.5):
+        shorter = TimeLimit(30)
+        assert (shorter.left, TimeLimit(0.25).left <= 0.25) == (0.5, True)
+    assert (shorter.left, limit.left > 29) == (0.5, True)
+    with pytest.raises(TimeoutError):
+        TimeLimit(0).check()
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system does not tell how long it was suspended")
+def test_the_clock_of_calls_goes_on_while_the_machine_is_suspended() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= uptime() <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -32,7 +32,7 @@ from orchestrator.errors import (
 from orchestrator.kernel.runs import LEASE, RunState
 from orchestrator.ledger.effects import move_effect
 from orchestrator.ledger.states import CALL_GRACE, KEY_MARGIN, State
-from orchestrator.plugins import DoubtClass
+from orchestrator.plugins import DoubtClass, TimeLimit
 from orchestrator.record.tables import run
 
 
@@ -149,6 +149,15 @@ def test_a_call_is_not_made_when_its_turn_came_too_late(bench: Bench, system: Fa
     assert (system.calls, state_of(bench, run_id)) == ([], State.PLANNED)
     go_on(bench, run_id, clock)
     assert set(system.applied.values()) == {1}
+
+
+def test_a_call_has_no_more_time_than_others_give_it(bench: Bench, system: FakeSystem) -> None:
+    """However late the connector looks at the clock for the first time: the process may stand still before."""
+    left: list[float] = []
+    system.before.append(lambda: left.append(TimeLimit(seconds=10_000).left))
+    bench.kernel.execute(SEND_ONE, bench.open(SEND_ONE))
+    assert 0 < left[0] <= (TIMEOUT + CALL_GRACE).total_seconds()
+    assert TimeLimit(seconds=10_000).left > 9_000
 
 
 def test_a_call_that_may_still_be_under_way_is_waited_for(bench: Bench, system: FakeSystem, clock: HandClock) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from sample_certificates import authority
 from sample_gmail import ANN, SHOP, account, granted
+from slow_reader import LARGE, slow_reader
 
 from connectors.gmail import GmailAccount
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
+from orchestrator.plugins.deadline import call_limited
 from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
 from orchestrator.testing.contracts.mailbox import letter
 
@@ -46,6 +48,17 @@ def raised_by(call: Callable[[], object]) -> ConnectorError:
     assert "ya29." not in printed
     assert "1//" not in printed
     return caught.value
+
+
+def test_the_last_byte_of_a_mail_is_not_sent_once_the_time_is_over(server: GmailServer, tmp_path: Path) -> None:
+    mail = MAIL.model_copy(update={"text": "x" * LARGE})
+    with slow_reader() as reader:
+        connected = account(server, tmp_path / "token", endpoint_url=reader.url, timeout_seconds=20)
+        with call_limited(reader.left):
+            raised = raised_by(lambda: connected.send(mail, effect_id="effect-1"))
+    assert (type(raised), raised.no_effect) == (Unavailable, False)
+    assert b"POST" in reader.received
+    assert not reader.received.endswith(b"}")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 from sample_certificates import authority
+from slow_reader import LARGE, slow_reader
 
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
+from orchestrator.plugins.deadline import call_limited
 from orchestrator.plugins.http import HttpSettings, HttpSystem, failure
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
@@ -179,6 +181,42 @@ def test_no_answer_takes_longer_than_the_time_in_all(drips: bool) -> None:
             assert failed(lambda: system(url, timeout_seconds=0.2).change("POST", "/x", {})) == (Unavailable, False)
         finally:
             over.set()
+
+
+def test_the_last_byte_of_a_change_is_not_sent_once_the_time_is_over() -> None:
+    with slow_reader() as reader:
+        acme = system(reader.url, timeout_seconds=20)
+        with call_limited(reader.left):
+            assert failed(lambda: acme.change("POST", "/x", b"x" * LARGE + b"!")) == (Unavailable, False)
+    assert reader.received.endswith(b"x")
+
+
+def test_a_change_whose_time_is_over_at_its_beginning_has_no_effect() -> None:
+    came: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        came.append(handler.path)
+        replying(200, b"{}")(handler, body)
+
+    with serving(answer) as url, call_limited(lambda: 0):
+        assert failed(lambda: system(url).change("POST", "/x", {})) == (Unavailable, True)
+        assert failed(lambda: system(url).change("DELETE", "/x")) == (Unavailable, True)
+    assert came == []
+
+
+def test_a_change_without_a_body_and_one_of_a_single_byte_arrive_whole() -> None:
+    came: list[tuple[str, bytes]] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        came.append((handler.command, body))
+        replying(204)(handler, body)
+
+    with serving(answer) as url:
+        acme = system(url)
+        acme.change("DELETE", "/x")
+        acme.change("POST", "/x", b"1")
+        acme.change("POST", "/x", [1, 2])
+    assert came == [("DELETE", b""), ("POST", b"1"), ("POST", b"[1,2]")]
 
 
 def test_a_system_that_is_not_there_has_certainly_not_acted() -> None:

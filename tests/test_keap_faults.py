@@ -12,6 +12,7 @@ from connectors.keap import KeapAccount
 from connectors.keap.api import Desk, KeapApi, Page
 from connectors.keap.quota import Quota
 from orchestrator.errors import AccessDenied, NotFound, RateLimited, Rejected, Unavailable
+from orchestrator.plugins import TimeLimit
 from orchestrator.plugins.http import Talk
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
@@ -240,7 +241,7 @@ def test_nothing_is_asked_before_the_first_call(keap: KeapServer) -> None:
 
 def test_nothing_leaves_after_the_end(keap: KeapServer) -> None:
     api = KeapApi(settings_of(keap))
-    late, ended = Talk(ends=time.monotonic() - 1), Talk(ends=time.monotonic() + 60)
+    late, ended = Talk(TimeLimit(-1)), Talk(TimeLimit(60))
     assert ended.end()
     for talk in (late, ended):
         with pytest.raises(TimeoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -296,14 +297,26 @@ class _Http(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
         if not conn.sock:
             conn.connect()
             self._deadline.watch(conn.sock)
+        content = body.encode() if isinstance(body, str) else body
+        length = {"content-length": str(len(content))} if content else {}
+        parts = self._parts(content, conn.sock) if content else None
+        self._admit()
+        conn.request(method, request_uri, parts, {**headers, **length, "accept-encoding": "identity"})
+        answer = conn.getresponse()
+        return httplib2.Response(answer), answer.read()
+
+    def _parts(self, content: bytes, connection: socket.socket) -> Iterator[bytes]:
+        """Yield the last byte apart: without it, there is no request that anybody could act on."""
+        yield content[:-1]
+        self._deadline.admit_end(connection)
+        self._admit()
+        yield content[-1:]
+
+    def _admit(self) -> None:
         with self._gate:
             if self._over or self._deadline.passed:
                 raise TimeoutError("the time is over")
             self.acted = self.acted or self.acts
-        conn.request(method, request_uri, body, {**headers, "accept-encoding": "identity"})
-        answer = conn.getresponse()
-        content: bytes = answer.read()
-        return httplib2.Response(answer), content
 
 
 def decoded(text: str) -> bytes:

@@ -66,7 +66,7 @@ class KeapAccount:
 
     def settlement(self, operation: str) -> Settlement:
         """Declare that a tag is simply set again, and that a note is looked for."""
-        timeout = 2 * self._api.system.limit  # what is left behind at the end holds its connection so long at most
+        timeout = self._api.system.limit
         if operation == "tag":
             return Settlement(doubt=DoubtClass.NATURAL, timeout=timeout)
         if operation == "note":

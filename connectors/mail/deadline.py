@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from time import monotonic
+from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.plugins import after, within
+from orchestrator.plugins import TimeLimit, after, within
 
 _Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)
 _SEND_ALL = struct.pack("ii", 0, 0)
 _SHORTEST = 0.001  # zero would mean not to wait at all
+_GIVE_UP_AFTER: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""tcp(7): data that the other side has not taken after so many milliseconds is dropped, with the connection."""
+_WRITABLE_BELOW: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+"""tcp(7): the connection takes more only when fewer bytes than this wait to be sent."""
 
 
 class Deadline:
@@ -26,6 +31,9 @@ class Deadline:
     The time-outs of ``smtplib`` and ``imaplib`` bound one read: a server that sends a byte now and then
     keeps them waiting for ever. So an alarm holds a second handle of each connection and shuts it down.
     The handle stays valid when TLS takes over the socket.
+
+    That thread stands still together with the sender, if the process is frozen or the machine suspended. So the sender
+    calls ``admit_end`` right before the bytes that let something happen.
 
     Use it as a context manager around the whole conversation. If that ends with an error, or with the end of
     the process, what still lies unsent in the system's buffers is discarded: otherwise it could reach the
@@ -37,7 +45,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._end = monotonic() + seconds
+        self._limit = TimeLimit(seconds)
         self._handles: list[socket.socket] = []
         self._lock = threading.Lock()
         self._fired = False
@@ -61,7 +69,7 @@ class Deadline:
     @property
     def passed(self) -> bool:
         """Whether the time is over."""
-        return self._fired or monotonic() >= self._end
+        return self._fired or self._limit.left <= 0
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first address of the host that answers.
@@ -86,7 +94,7 @@ class Deadline:
         return within(timedelta(seconds=self._left()), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
     def _left(self) -> float:
-        return max(self._end - monotonic(), _SHORTEST)
+        return max(self._limit.left, _SHORTEST)
 
     def _connect(self, connection: socket.socket, address: tuple[object, ...]) -> None:
         self.watch(connection)
@@ -105,7 +113,30 @@ class Deadline:
                 raise TimeoutError("the time is over")
             connection.settimeout(self._left())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_UNSENT)
+            self._drop_when_over(connection)
             self._handles.append(socket.socket(fileno=socket.dup(connection.fileno())))
+
+    def admit_end(self, connection: socket.socket) -> None:
+        """Let the last bytes of a request go, if there is time: called right before they are sent.
+
+        What was sent before must have left this machine by then, and what still waits when the time is over is dropped
+        by the system: else a server that reads slowly would find the end long after the outcome was judged, while
+        this process stands still and can close nothing.
+
+        Raises:
+            TimeoutError: The time is over.
+        """
+        if _WRITABLE_BELOW is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, _WRITABLE_BELOW, 1)
+            with DefaultSelector() as selector:
+                selector.register(connection, EVENT_WRITE)
+                selector.select(self._left())
+        self._drop_when_over(connection)
+        self._limit.check()
+
+    def _drop_when_over(self, connection: socket.socket) -> None:
+        if _GIVE_UP_AFTER is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, _GIVE_UP_AFTER, math.ceil(1000 * self._left()))
 
     def _shut_down(self) -> None:
         with self._lock:

@@ -71,7 +71,7 @@ class SmtpMailer:
 
         Raises:
             ConnectorError: Without effect, unless the end of the mail went out and the server's answer
-                to it was not seen (RFC 1047).
+                to it was not seen (RFC 1047). The end never goes out once the time is over.
         """
         try:
             identifier = message_id(effect_id, self._settings.id_domain)
@@ -189,6 +189,7 @@ class _Client(smtplib.SMTP):
         if self.sock is None or monotonic() - self.rests_since > _REST_SECONDS:
             return False
         try:
+            self._deadline = deadline
             deadline.watch(self.sock)
             first(self)
         except smtplib.SMTPResponseException as exc:
@@ -255,6 +256,7 @@ class _Client(smtplib.SMTP):
         Raises:
             Unavailable: Ambiguous: the end of the mail went out, and no definite answer came.
             smtplib.SMTPException: It was refused or broke off before.
+            TimeoutError: The time was over before the end went out, so that the server must not take it.
         """
         code, answer = self.docmd("RCPT", f"TO:<{recipient}>")
         if code not in _SUCCESS:
@@ -263,6 +265,8 @@ class _Client(smtplib.SMTP):
         if code != _READY_FOR_DATA:
             raise smtplib.SMTPDataError(code, answer)
         self.send(_LINE_WITH_DOT.sub(b"..", payload))
+        if self.sock is not None:
+            self._deadline.admit_end(self.sock)
         self._end_mail()
 
     def _end_mail(self) -> None:

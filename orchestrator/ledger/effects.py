@@ -32,6 +32,7 @@ from orchestrator.ledger.states import (
     advance,
     remedy,
 )
+from orchestrator.plugins.deadline import call_limited, uptime
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import effect as effect_table
@@ -61,10 +62,14 @@ def delay(attempt: int) -> timedelta:
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """One attempt: its number, when it was claimed, and whether it repeats one that may have acted."""
+    """One attempt: its number, when it was claimed, and whether it repeats one that may have acted.
+
+    ``ends`` is the moment of ``uptime`` from which on others may believe that its call is over.
+    """
 
     number: int
     at: datetime
+    ends: float
     repeats: bool = False
 
 
@@ -105,7 +110,7 @@ class Ledger:
         """
         row = self._owner.read_effect(effect.effect_id)
         if row is None:
-            return self._call(effect, _Attempt(number=1, at=self._plan(effect)))
+            return self._call(effect, self._plan(effect))
         self._owner.settle_up()
         state = State(row.state)
         if state is State.ATTEMPTING:
@@ -118,10 +123,10 @@ class Ledger:
             raise RecordError(f"effect {effect.effect_id} is {state}, but its run's chain does not say so: it was cut")
         return self._again(effect, int(row.attempt))
 
-    def _plan(self, effect: Effect) -> datetime:
+    def _plan(self, effect: Effect) -> _Attempt:
         _, intent = advance(None, Cause.PLAN)
         state, attempted = advance(State.PLANNED, Cause.ATTEMPT)
-        now = self._owner.now()
+        ends, now = _end_of_call(effect), self._owner.now()
         row = {
             "effect_id": effect.effect_id,
             "run_id": effect.run_id,
@@ -148,14 +153,14 @@ class Ledger:
             change=change,
             call=effect.settlement.timeout,
         )
-        return now
+        return _Attempt(number=1, at=now, ends=ends)
 
     def _again(self, effect: Effect, attempt: int, *, repeats: bool = False) -> Any:
         """Make another attempt; it repeats an earlier one if that one may have acted.
 
         To repeat is one commit with the attempt: a death in between would make the doubt forgotten.
         """
-        now = self._owner.now()
+        ends, now = _end_of_call(effect), self._owner.now()
         causes = (State.IN_DOUBT, Cause.REPEAT, Cause.ATTEMPT) if repeats else (State.PLANNED, Cause.ATTEMPT)
         # A key lives from the first call that may have used it.
         first: dict[str, Any] = {} if repeats else {"first_attempt_at": stamp(now)}
@@ -170,12 +175,13 @@ class Ledger:
             call_deadline=stamp(now + effect.settlement.timeout),
             **first,
         )
-        return self._call(effect, _Attempt(number=attempt + 1, at=now, repeats=repeats))
+        return self._call(effect, _Attempt(number=attempt + 1, at=now, ends=ends, repeats=repeats))
 
     def _call(self, effect: Effect, attempt: _Attempt) -> Any:
         self._refuse_late(effect, attempt)
         try:
-            answer = effect.invoke()
+            with call_limited(lambda: attempt.ends - uptime()):
+                answer = effect.invoke()
         except (AwaitingDecision, ConnectorError) as exc:
             try:
                 self._failed(effect, attempt, exc)
@@ -320,6 +326,10 @@ def move_effect(tx: Connection, effect_id: str, attempt: int, state: State, colu
 def find_effect(tx: Connection, effect_id: str) -> Any:
     """Return the effect's row, or None."""
     return _FIND.row(tx, {"id": effect_id})
+
+
+def _end_of_call(effect: Effect) -> float:
+    return uptime() + (effect.settlement.timeout + CALL_GRACE).total_seconds()
 
 
 def _needs_decision(effect: Effect, connection: str) -> RunParked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.plugins.connector import API, Connection, Connector, DoubtClass, Settlement
-from orchestrator.plugins.deadline import after, within
+from orchestrator.plugins.deadline import TimeLimit, after, within
 from orchestrator.plugins.hooks import (
     PROJECT,
     RegisterConnector,
@@ -23,6 +23,7 @@ __all__ = [
     "RegisterConnector",
     "RegisterProcess",
     "Settlement",
+    "TimeLimit",
     "Watchable",
     "after",
     "hookimpl",

@@ -1,4 +1,4 @@
-"""Total time-outs for vendors' clients that only know time-outs per read.
+"""The time that a call has, and total time-outs for vendors' clients that only know time-outs per read.
 
 No thread is started for each call: that would take longer than many a call itself.
 """
@@ -6,15 +6,17 @@ No thread is started for each call: that would take longer than many a call itse
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Callable
-from contextvars import Context, copy_context
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
 from datetime import timedelta
 from heapq import heappop, heappush
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Condition, Thread
-from time import monotonic
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -22,6 +24,60 @@ logger = logging.getLogger(__name__)
 
 MOST_IDLE = 32
 """So many threads are kept for the next questions."""
+
+_COUNTS_SUSPENSION: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+_LEFT_TO_CALL: ContextVar[Callable[[], float]] = ContextVar("left to call", default=lambda: math.inf)
+
+
+def uptime() -> float:
+    """Return the seconds since the machine started, including those in which it was suspended.
+
+    Source: clock_gettime(2), ``CLOCK_BOOTTIME``. Where there is none, the monotonic clock is read.
+    """
+    return time.monotonic() if _COUNTS_SUSPENSION is None else time.clock_gettime(_COUNTS_SUSPENSION)
+
+
+@contextmanager
+def call_limited(left: Callable[[], float]) -> Iterator[None]:
+    """Give the calls that are made meanwhile no more time than the host has for them.
+
+    Args:
+        left: Tells how many seconds are left.
+    """
+    before = _LEFT_TO_CALL.set(left)
+    try:
+        yield
+    finally:
+        _LEFT_TO_CALL.reset(before)
+
+
+class TimeLimit:
+    """The time that one call has, from now on; it passes while this process or the machine stands still, too.
+
+    Whoever sends checks it right before the last byte that lets something happen. No other thread can do that: it is
+    stopped together with the sender, and may wake up later.
+
+    Args:
+        seconds: The time, unless the host has less for this call.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = uptime() + seconds
+        self._left_to_call = _LEFT_TO_CALL.get()
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; not more than zero when it is over."""
+        return min(self._end - uptime(), self._left_to_call())
+
+    def check(self) -> None:
+        """Do nothing while there is time.
+
+        Raises:
+            TimeoutError: It is over.
+        """
+        if self.left <= 0:
+            raise TimeoutError("the time is over")
 
 
 def within(limit: timedelta, ask: Callable[[], T]) -> T:
@@ -58,7 +114,7 @@ def after(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
     Returns:
         Call it to call it off.
     """
-    return _ALARMS.set(monotonic() + seconds, act)
+    return _ALARMS.set(uptime() + seconds, act)
 
 
 _Answer = tuple[Any, BaseException | None]
@@ -128,7 +184,7 @@ class _Alarms:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._due or (wait := self._due[0][0] - monotonic()) > 0:
+                while not self._due or (wait := self._due[0][0] - uptime()) > 0:
                     self._changed.wait(wait if self._due else None)
                 _, _, todo = heappop(self._due)
             for act in [*todo]:

@@ -12,17 +12,17 @@ A connector that speaks HTTP gives its paths and reads the answers; what can go 
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
-from time import monotonic
 from typing import Annotated, Any, TypeVar
 from weakref import finalize
 
@@ -30,7 +30,7 @@ import httpx
 from pydantic import BaseModel, Field, FilePath, StringConstraints
 
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
-from orchestrator.plugins.deadline import within
+from orchestrator.plugins.deadline import TimeLimit, within
 
 T = TypeVar("T")
 Headers = Callable[[], Mapping[str, str]]
@@ -44,6 +44,8 @@ _KEEP_OUT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTT
 _MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _DISCARD_UNSENT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """What a closed connection has not sent yet must not arrive long after the outcome was judged."""
+_GIVE_UP_AFTER: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""tcp(7): data that the other side has not taken after so many milliseconds is dropped, with the connection."""
 _LONGEST_WAIT = timedelta(days=7)
 
 
@@ -79,8 +81,12 @@ class HttpSystem:
 
     @property
     def limit(self) -> timedelta:
-        """Total time for one call; a connector declares it in its ``Settlement``."""
-        return timedelta(seconds=self._settings.timeout_seconds)
+        """When a call is surely over; a connector declares it in its ``Settlement``.
+
+        It is twice its total time: what the system does not take for that long is dropped, even if this process
+        stands still then.
+        """
+        return 2 * timedelta(seconds=self._settings.timeout_seconds)
 
     def read(self, path: str, *, query: Mapping[str, str] | None = None, about_one: bool = False) -> Any:
         """Get a document.
@@ -147,11 +153,12 @@ class HttpSystem:
         Raises:
             Unavailable: They have not ended in time; ``no_effect`` if nothing that changes anything has left us.
         """
-        talk = Talk(monotonic() + self._settings.timeout_seconds)
+        seconds = self._settings.timeout_seconds
+        talk = Talk(TimeLimit(seconds))
         try:
-            return within(self.limit, lambda: calls(talk))
+            return within(timedelta(seconds=seconds), lambda: calls(talk))
         except TimeoutError as exc:
-            message = f"{self.place}: no answer within {self._settings.timeout_seconds:g} s"
+            message = f"{self.place}: no answer within {seconds:g} s"
             raise Unavailable(message, no_effect=talk.end()) from exc
 
     def ask(
@@ -180,7 +187,7 @@ class HttpSystem:
                 headers=signed,
                 **(given if body is not None else {}),
             )
-            request.extensions["trace"] = talk.trace(writes=writes)
+            talk.watch(request, writes=writes)
             return self._client.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise failure(exc, self.place, writes=writes, setting=self._setting) from exc
@@ -203,32 +210,43 @@ class HttpSystem:
     @cached_property
     def _made_client(self) -> httpx.Client:
         """The client, made at the first call, because that reads the authorities."""
-        transport = httpx.HTTPTransport(verify=_trusted(self._settings.ca_file), socket_options=[_DISCARD_UNSENT])
+        options: list[Any] = [_DISCARD_UNSENT]
+        if _GIVE_UP_AFTER is not None:
+            options.append((socket.IPPROTO_TCP, _GIVE_UP_AFTER, math.ceil(1000 * self._settings.timeout_seconds)))
+        transport = httpx.HTTPTransport(verify=_trusted(self._settings.ca_file), socket_options=options)
         client = httpx.Client(transport=transport, timeout=self._settings.timeout_seconds)
         finalize(self, client.close)
         return client
 
 
 class Talk:
-    """The calls of one operation; once its time is over, nothing of them leaves us any more."""
+    """The calls of one operation; once its time is over, nothing of them leaves us any more.
 
-    def __init__(self, ends: float) -> None:
-        self._ends = ends
+    Args:
+        limit: The time of all of them together.
+    """
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
         self._changes = False
         self._over = False
         self._lock = Lock()
 
-    def trace(self, *, writes: bool) -> Callable[[str, object], None]:
-        """Return what stops a request that would leave us after the end (called by httpcore at each stage)."""
+    def watch(self, request: httpx.Request, *, writes: bool) -> None:
+        """Stop the request at its beginning, and before its last byte, if that would leave us after the end.
 
-        def trace(event: str, _info: object) -> None:
+        Args:
+            request: The request, before it is sent.
+            writes: Whether it changes something.
+        """
+
+        def trace(event: str, _info: object) -> None:  # called by httpcore at each stage
             if event.endswith((".send_request_headers.started", ".send_request_body.started")):
-                with self._lock:
-                    if self._over or monotonic() > self._ends:
-                        raise TimeoutError("the time is over")
-                    self._changes = self._changes or writes
+                self._admit(writes=writes)
 
-        return trace
+        request.extensions["trace"] = trace
+        if content := request.content:
+            request.stream = _Body(content, lambda: self._admit(writes=writes))
 
     def end(self) -> bool:
         """End it.
@@ -239,6 +257,26 @@ class Talk:
         with self._lock:
             self._over = True
             return not self._changes
+
+    def _admit(self, *, writes: bool) -> None:
+        with self._lock:
+            if self._over:
+                raise TimeoutError("the time is over")
+            self._limit.check()
+            self._changes = self._changes or writes
+
+
+class _Body(httpx.SyncByteStream):
+    """A body whose last byte is sent apart: without it, the system has no request that it could act on."""
+
+    def __init__(self, content: bytes, admit: Callable[[], None]) -> None:
+        self._content = content
+        self._admit = admit
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content[:-1]
+        self._admit()
+        yield self._content[-1:]
 
 
 def refusal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -61,8 +62,13 @@ class FaultProxy:
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._fault: _Fault | None = None
+        self._longest_delay = 0.0
         self.connections = 0
         """How many clients have connected so far."""
+
+    def delay(self, *, at_most: float) -> None:
+        """Pass everything on late from now on, each piece by another time of up to so many seconds."""
+        self._longest_delay = at_most
 
     def lose_answer(self, *, after: bytes, passing: int = 0) -> None:
         """Let the server act, then drop the connection once so many bytes of its answer have passed."""
@@ -147,11 +153,13 @@ class FaultProxy:
                     line.client.write(fault.answer(chunk))
                     continue
             line.sent = line.sent[-_CHUNK:]
+            await self._wait()
             line.server.write(chunk)
             await line.server.drain()
 
     async def _answer(self, line: _Line, from_server: asyncio.StreamReader) -> None:
         while chunk := await from_server.read(_CHUNK):
+            await self._wait()
             match line.fault:
                 case None:
                     line.client.write(chunk)
@@ -166,6 +174,10 @@ class FaultProxy:
                 case _Fault(kind="trickle") as fault:
                     await _trickle(line.client, chunk, fault.pause)
             await line.client.drain()
+
+    async def _wait(self) -> None:
+        if self._longest_delay:
+            await asyncio.sleep(random.uniform(0, self._longest_delay))  # noqa: S311 - no secret
 
 
 async def _trickle(client: asyncio.StreamWriter, chunk: bytes, pause: float) -> None:
