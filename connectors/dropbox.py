@@ -323,6 +323,8 @@ def _refused(error: Exception, place: str) -> ConnectorError:
             return AccessDenied(f"{place} refuses the token: {_why_no_access(error)}")
         case dropbox.InternalServerError():
             return Unavailable(f"{place} failed on its side ({error.status_code})")
+        case dropbox.HttpError() if error.status_code < HTTPStatus.BAD_REQUEST:
+            return AccessDenied(f"{place}: the answer points elsewhere; correct api_url", no_effect=False)
         case _:  # a bad path root, bad input, or an account that is refused
             return AccessDenied(f"{place} cannot be used by this app: correct app_key, folder or the app's permissions")
 

@@ -62,17 +62,18 @@ class Unavailable(ConnectorError):
 
 
 class RateLimited(Unavailable):
-    """The system asks to wait; it has not acted.
+    """The system asks to wait; it has not acted, unless the connector says that nobody knows.
 
     Args:
         message: As for every connector error.
         retry_after: How long the system asks to wait, if it said so.
+        no_effect: As for every connector error: False if the system may have acted before it asked.
     """
 
     certain_by_nature = True
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, no_effect: bool | None = None) -> None:
+        super().__init__(message, no_effect=no_effect)
         self.retry_after = retry_after
 
 

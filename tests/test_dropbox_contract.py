@@ -13,11 +13,13 @@ from sample_dropbox import CONTENT, DRESS, HOUR, JSON, MISSING, PATH, SLOW_DOWN,
 from connectors.dropbox import TEMPORARY, DropboxFiles
 from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
-from orchestrator.plugins import DoubtClass
+from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.sandbox.dropbox_server import APP_SECRET, DropboxServer, Fault
 from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
+
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
@@ -135,6 +137,9 @@ class DropboxFaults:
     def garbage(self) -> None:
         self._server.faults.append(Fault(status=200, body="<html>", headers={"Content-Type": "text/html"}))
 
+    def fail_after_acting(self) -> None:
+        self._proxy.replace_answer(after=b"\r\n\r\n", by=FAILED)
+
     def revoke(self) -> None:
         self._server.access_tokens.clear()
         self._server.refresh_tokens.clear()
@@ -155,6 +160,10 @@ class TestDropboxFaults(FaultsContract):
     @pytest.fixture
     def ask(self, files: DropboxFiles) -> Callable[[], object]:
         return lambda: files.exists(DRESS)
+
+    @pytest.fixture
+    def settlement(self, files: DropboxFiles) -> Settlement:
+        return files.settlement("link_to")
 
     @pytest.fixture
     def change(self, files: DropboxFiles) -> Callable[[], object]:

@@ -150,6 +150,9 @@ class GmailFaults:
     def garbage(self) -> None:
         self._fail(Fault(acts=True, answer=Answer(200, b"<html>")))
 
+    def fail_after_acting(self) -> None:
+        self._fail(Fault(acts=True, answer=refusal(503, "backendError", Retry_After="7")))
+
     def revoke(self) -> None:
         self._server.consents.revoke(self._refresh_token)
 

@@ -77,7 +77,6 @@ def test_the_last_byte_of_a_mail_is_not_sent_once_the_time_is_over(server: Gmail
         (refusal(429, "userRateLimitExceeded"), RateLimited, "slow down"),
         (refusal(413, "uploadTooLarge"), Rejected, "413"),
         (Answer(403, b"<html>ann@example.com</html>"), AccessDenied, "403: check"),
-        (Answer(302, b"", {"Location": "https://elsewhere.example/"}), AccessDenied, "correct endpoint_url"),
     ],
 )
 def test_a_refusal_has_no_effect_and_says_what_to_do(
@@ -126,6 +125,7 @@ LOST = {
     "acted, no HTTP answered": Fault(acts=True, breaks=Break.NONSENSE),
     "answered that it failed": Fault(answer=refusal(503, "backendError")),
     "acted, and answered that it failed": Fault(acts=True, answer=refusal(500, "backendError")),
+    "acted, and asked to come back later": Fault(acts=True, answer=refusal(503, "backendError", Retry_After="7")),
     "answered with something else": Fault(acts=True, answer=Answer(200, b"<html>")),
 }
 
@@ -142,6 +142,16 @@ def test_a_mail_without_a_definite_answer_is_in_doubt_and_sent_once(
     assert len(server.box.mails) == fault.acts
     found = gmail.find_sent("effect-1")
     assert (found is not None) == fault.acts
+
+
+def test_a_mail_that_is_answered_by_a_redirect_is_in_doubt_and_says_what_to_do(
+    server: GmailServer, gmail: GmailAccount
+) -> None:
+    elsewhere = Answer(302, b"", {"Location": "https://elsewhere.example/"})
+    server.fail_next("messages.send", Fault(acts=True, answer=elsewhere))
+    raised = raised_by(lambda: gmail.send(MAIL, effect_id="effect-1"))
+    assert (type(raised), raised.no_effect) == (AccessDenied, False)
+    assert "correct endpoint_url" in str(raised)
 
 
 @pytest.mark.parametrize(

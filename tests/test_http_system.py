@@ -92,9 +92,10 @@ def failed(call: Callable[[], object]) -> tuple[type[ConnectorError], bool]:
         (408, (Unavailable, True), (Unavailable, False)),
         (429, (RateLimited, True), (RateLimited, True)),
         (500, (Unavailable, True), (Unavailable, False)),
-        (501, (Rejected, True), (Rejected, True)),
+        (501, (Rejected, True), (Rejected, False)),
         (503, (Unavailable, True), (Unavailable, False)),
-        (307, (AccessDenied, True), (AccessDenied, True)),
+        (302, (AccessDenied, True), (AccessDenied, False)),
+        (307, (AccessDenied, True), (AccessDenied, False)),
         (400, (Rejected, True), (Rejected, True)),
         (409, (Rejected, True), (Rejected, True)),
     ],
@@ -105,6 +106,20 @@ def test_a_refusal_is_told_by_its_status(
     with serving(replying(status)) as url:
         assert failed(lambda: system(url).read("/x", about_one=True)) == reading
         assert failed(lambda: system(url).change("POST", "/x", {}, about_one=True)) == writing
+
+
+def test_a_change_that_is_answered_by_a_failure_and_a_wait_is_in_doubt_and_waited_for() -> None:
+    with serving(replying(503, Retry_After="7")) as url:
+        with pytest.raises(RateLimited) as caught:
+            system(url).change("POST", "/x", {})
+        assert (caught.value.retry_after, caught.value.no_effect) == (timedelta(seconds=7), False)
+        assert failed(lambda: system(url).read("/x")) == (RateLimited, True)
+
+
+def test_what_the_vendor_documents_as_not_done_has_no_effect() -> None:
+    with serving(replying(503, Retry_After="7")) as url:
+        assert failed(lambda: system(url).change("POST", "/x", {}, not_done={503})) == (RateLimited, True)
+        assert failed(lambda: system(url).change("POST", "/x", {}, not_done={500})) == (RateLimited, False)
 
 
 def test_an_address_that_is_not_there_is_a_wrong_setting() -> None:

@@ -35,6 +35,7 @@ LUCIA = (
         refunded=True,
     ),
 )
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
 GARBAGE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>"
 
 
@@ -107,6 +108,9 @@ class KeapFaults:
 
     def garbage(self) -> None:
         self._network.replace_answer(after=self.strikes.encode(), by=GARBAGE)
+
+    def fail_after_acting(self) -> None:
+        self._network.replace_answer(after=self.strikes.encode(), by=FAILED)
 
     def revoke(self) -> None:
         self._keap.gate.api_key = "another"

@@ -118,6 +118,20 @@ def test_a_change_whose_answer_was_lost_happens_once(shop: Shop, change: int) ->
     assert shop.done() == (["thanked"], 1)
 
 
+@pytest.mark.parametrize("change", [1, 2, 3])
+@pytest.mark.parametrize(("status", "headers"), [(503, {"Retry_After": "0"}), (500, {}), (302, {"Location": "/"})])
+def test_a_change_that_is_done_and_answered_as_if_it_were_not_happens_once(
+    shop: Shop, change: int, status: int, headers: dict[str, str]
+) -> None:
+    shop.keap.fail_answer_of_change(status, number=change, **headers)
+    assert shop.thank().state is not RunState.DONE
+    look_again(shop.app)
+    for _ in range(2):
+        ended = shop.go_on(timedelta(minutes=10))
+    assert ended.state is RunState.DONE
+    assert shop.done() == (["thanked"], 1)
+
+
 @pytest.mark.parametrize("status", [500, 503, 504])
 def test_a_change_that_failed_on_their_side_happens_after_all(shop: Shop, status: int) -> None:
     shop.keap.fail_next(status, on="POST")

@@ -263,6 +263,9 @@ class MailFaults:
         self.smtp.replace_answer(after=END_OF_MAIL, by=b"<html>\r\n")
         self.imap.replace_answer(after=b"EXAMINE", by=b"<html>\r\n")
 
+    def fail_after_acting(self) -> None:
+        self.smtp.replace_answer(after=END_OF_MAIL, by=b"421 4.3.2 Going down\r\n")
+
     def revoke(self) -> None:
         self._server.change_password(SHOP, "another")
 

@@ -14,6 +14,7 @@ from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 
 ANN = "ann@example.com"
+GOES_DOWN = ("421 going down", "421 4.3.2 system not accepting messages", "421 4.4.2 timeout", "421 4.4.5 server busy")
 MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")
 
 
@@ -48,6 +49,7 @@ def failure(port: int) -> ConnectorError:
         ("RCPT", "451 4.7.1 greylisted", RateLimited),
         (".", "454 Throttling failure: Maximum sending rate exceeded.", RateLimited),
         (".", "421 4.7.28 unusual rate", RateLimited),
+        (".", "421 4.7.0 try again later", RateLimited),
         (".", "554 5.2.252 SendAsDenied; not allowed", AccessDenied),
         (".", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", AccessDenied),
         (".", "451 later", Unavailable),
@@ -67,7 +69,7 @@ def test_a_server_that_refuses_every_greeting_needs_a_person() -> None:
         assert type(failure(port)) is AccessDenied
 
 
-@pytest.mark.parametrize("answer", [None, "", "hello", "354 more", "25", "99 x", "250" * 9000])
+@pytest.mark.parametrize("answer", [None, "", "hello", "354 more", "25", "99 x", "250" * 9000, *GOES_DOWN])
 def test_no_definite_answer_to_the_end_of_the_mail_is_a_doubt(answer: str | None) -> None:
     with scripted(**{".": answer}) as port:
         failed = failure(port)

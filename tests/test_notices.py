@@ -235,7 +235,7 @@ def failure(receiver: Receiver, **more: Any) -> ConnectorError:
         (503, Unavailable, False),
         (500, Unavailable, False),
         (502, Unavailable, False),
-        (302, AccessDenied, True),
+        (302, AccessDenied, False),
     ],
 )
 def test_a_refusal_is_told_by_its_status(

@@ -14,12 +14,14 @@ from strict_s3 import CONTENT, DRESS, StrictS3
 
 from connectors.s3 import S3Files
 from orchestrator.capabilities import Asset
+from orchestrator.plugins import Settlement
 from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
 
 HOUR = timedelta(hours=1)
 MISSING = Asset(key="patterns/nowhere.zip")
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
 REFUSED = b"<ErrorResponse><Error><Code>Refused</Code></Error></ErrorResponse>"
 
 
@@ -128,6 +130,9 @@ class StoreFaults:
     def garbage(self) -> None:
         self._store.faults.append((200, b"<html>", {"Content-Type": "text/html"}))
 
+    def fail_after_acting(self) -> None:
+        self._proxy.replace_answer(after=b"\r\n\r\n", by=FAILED)
+
     def revoke(self) -> None:
         self._store.keys.clear()
 
@@ -151,6 +156,10 @@ class TestFaults(FaultsContract):
         files = connect()
         assert files.exists(DRESS)  # opens the session, so that the next call asks the store alone
         return lambda: files.exists(DRESS)
+
+    @pytest.fixture
+    def settlement(self, connect: Callable[[], S3Files]) -> Settlement:
+        return connect().settlement("link_to")
 
     @pytest.fixture
     def change(self, connect: Callable[[], S3Files]) -> Callable[[], object]:

@@ -174,8 +174,9 @@ def _refusal(exc: HttpError, place: str, *, acted: bool) -> ConnectorError:
         failed = f"{place} failed with {status} {reason}".rstrip()
         return Unavailable(f"{failed}{_DOUBT if acted else ''}", no_effect=not acted)
     if remedy := _REMEDIES.get(reason) or _STATUS_REMEDIES.get(status):
-        return AccessDenied(f"{refused}: {remedy}")
-    return Rejected(f"{refused} the recipient or the content")
+        # Who points elsewhere may have handed the mail on before.
+        return AccessDenied(f"{refused}: {remedy}", no_effect=not acted or status >= HTTPStatus.BAD_REQUEST)
+    return Rejected(f"{refused} the recipient or the content", no_effect=not acted or status >= HTTPStatus.BAD_REQUEST)
 
 
 def _reason(content: bytes) -> str:

@@ -27,7 +27,10 @@ _PERMANENT = range(500, 600)
 _READY_FOR_DATA = 354
 _LOGGED_IN = 235
 _CLOSING = 421
-"""The server has closed a connection that rested too long (RFC 5321 section 3.8)."""
+"""The server has closed a connection that rested too long (RFC 5321 section 3.8), or goes down: then it may answer so
+to any command (4.2.3), which says nothing of a mail that it has just read."""
+_REFUSED_BY_POLICY = b"4.7."
+"""RFC 3463 section 3.8. With it, 421 is about the mail (Google's "SMTP error reference": 421 4.7.0, 4.7.28)."""
 _SAYS_WHY_NOT = 334
 """XOAUTH2: a server that refuses says why, and waits for an empty line before it does refuse."""
 _LOGIN_PROBLEMS = frozenset({530, 534, 535, 538})
@@ -277,7 +280,8 @@ class _Client(smtplib.SMTP):
             raise Unavailable(
                 f"SMTP server {self._settings.place} did not say whether it took the mail: look into the sent mail"
             ) from exc
-        if code in _TEMPORARY or code in _PERMANENT:
+        refused = code in _TEMPORARY or code in _PERMANENT  # it must not deliver the mail then (RFC 5321 4.2.5)
+        if refused and (code != _CLOSING or answer.startswith(_REFUSED_BY_POLICY)):
             raise smtplib.SMTPDataError(code, answer)
         if code not in _SUCCESS:
             raise Unavailable(

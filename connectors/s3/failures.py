@@ -80,10 +80,12 @@ def refusal(error: ClientError, place: str) -> ConnectorError:
     """Translate an answer of S3, or of STS, by what happens next."""
     status, code = status_of(error), code_of(error)
     refused = f"{place} refused {error.operation_name} with {status}{f' {code}' if re.fullmatch(_CODE, code) else ''}"
+    # A role that is taken on leaves a session behind, perhaps also when the answer says that STS failed.
+    undone = error.operation_name != "AssumeRole" or status < HTTPStatus.INTERNAL_SERVER_ERROR
     if status in _SLOW_DOWN or code in _THROTTLED:
-        return RateLimited(f"{refused}: it asks to slow down", retry_after=_retry_after(error))
+        return RateLimited(f"{refused}: it asks to slow down", retry_after=_retry_after(error), no_effect=undone)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code == "RequestTimeout":
-        return Unavailable(f"{refused}: it failed on its side", no_effect=True)
+        return Unavailable(f"{refused}: it failed on its side", no_effect=undone)
     if remedy := _remedy(error, status, code):
         return AccessDenied(f"{refused}: {remedy}")
     if status == HTTPStatus.NOT_FOUND:

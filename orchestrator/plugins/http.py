@@ -1,13 +1,7 @@
 """HTTP for connectors: one total time for each call, and errors that say what happens next.
 
 A connector that speaks HTTP gives its paths and reads the answers; what can go wrong on the way is the same for all:
-
-- refused with 401, 402 or 403, or by a certificate: ``AccessDenied``;
-- 429, or a 503 that names a time: ``RateLimited``, with the wait that was asked for (RFC 9110 10.2.3);
-- no connection, a time-out, a 408 or 5xx: ``Unavailable``, *ambiguous* if the call changes something and may have
-  arrived;
-- 404 or 410 about one thing: ``NotFound``; about a whole address: ``AccessDenied``, because ``base_url`` is wrong;
-- any other refusal: ``Rejected``.
+``orchestrator.plugins.http_failures``.
 """
 
 from __future__ import annotations
@@ -16,11 +10,9 @@ import math
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import timedelta
 from functools import cache, cached_property
-from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, TypeVar
@@ -29,24 +21,21 @@ from weakref import finalize
 import httpx
 from pydantic import BaseModel, Field, FilePath, StringConstraints
 
-from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
+from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.plugins.deadline import TimeLimit, within
+from orchestrator.plugins.http_failures import failure, refusal
+
+__all__ = ["BaseUrl", "HttpSettings", "HttpSystem", "Talk", "failure", "refusal"]
 
 T = TypeVar("T")
 Headers = Callable[[], Mapping[str, str]]
 """Called for each request: the credential may have been renewed meanwhile."""
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#/]+(/[^\s?#]*)?$", strip_whitespace=True)]
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""The request has not left us. A proxy's refusal is not among them: who knows what it has passed on."""
-_SET_UP = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
-_KEEP_OUT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN})
-_MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _DISCARD_UNSENT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """What a closed connection has not sent yet must not arrive long after the outcome was judged."""
 _GIVE_UP_AFTER: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """tcp(7): data that the other side has not taken after so many milliseconds is dropped, with the connection."""
-_LONGEST_WAIT = timedelta(days=7)
 
 
 class HttpSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
@@ -104,7 +93,7 @@ class HttpSystem:
 
     def change(
         self, method: str, path: str, body: object = None, *, headers: Mapping[str, str] | None = None,
-        about_one: bool = False,
+        about_one: bool = False, not_done: Collection[int] = (),
     ) -> Any:  # fmt: skip
         """Change something.
 
@@ -114,11 +103,14 @@ class HttpSystem:
             body: Is sent as JSON; bytes are sent as they are.
             headers: More headers, such as an idempotency key.
             about_one: As for ``read``.
+            not_done: Statuses by which the vendor documents that this operation has not been done.
 
         Returns:
             The JSON that was answered; None for an empty answer.
         """
-        answer = self.send(method, path, body=body, headers=headers, about_one=about_one, writes=True)
+        answer = self.send(
+            method, path, body=body, headers=headers, about_one=about_one, writes=True, not_done=not_done
+        )
         return self._document(answer, writes=True)
 
     def send(
@@ -131,6 +123,7 @@ class HttpSystem:
         headers: Mapping[str, str] | None = None,
         about_one: bool = False,
         writes: bool,
+        not_done: Collection[int] = (),
     ) -> httpx.Response:
         """Make one call, and return its answer if it is a success.
 
@@ -142,7 +135,8 @@ class HttpSystem:
         )
         if answer.is_success:
             return answer
-        raise refusal(answer, self.place, writes=writes, about_one=about_one, setting=self._setting)
+        acted = writes and answer.status_code not in not_done
+        raise refusal(answer, self.place, writes=acted, about_one=about_one, setting=self._setting)
 
     def operation(self, calls: Callable[[Talk], T]) -> T:
         """Make several calls that belong together and end together, within the total time.
@@ -277,68 +271,6 @@ class _Body(httpx.SyncByteStream):
         yield self._content[:-1]
         self._admit()
         yield self._content[-1:]
-
-
-def refusal(
-    answer: httpx.Response, place: str, *, writes: bool, about_one: bool = False, setting: str = "base_url"
-) -> ConnectorError:
-    """Translate an answer that is no success.
-
-    Args:
-        answer: The answer; its body is not repeated, because it may hold anything.
-        place: Which system refused.
-        writes: Whether the request changes something.
-        about_one: Whether it names one thing, so that "not found" is about that thing.
-        setting: How the connection's section names the address.
-    """
-    status, refused = answer.status_code, f"{place}: refused with status {answer.status_code}"
-    wait = retry_after(answer)
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None):
-        return RateLimited(f"{refused}: it asks to slow down", retry_after=wait)
-    if status == HTTPStatus.REQUEST_TIMEOUT or _failed(status):
-        return Unavailable(f"{refused}: it failed on its side", no_effect=not writes)
-    if status in _KEEP_OUT:
-        return AccessDenied(f"{refused}: check the credential, and what it may do there")
-    if status in _MISSING and about_one:
-        return NotFound(f"{refused}: it is not there (any more)")
-    if status < HTTPStatus.BAD_REQUEST or status in _MISSING:
-        return AccessDenied(f"{refused}: check {setting}")
-    return Rejected(refused)
-
-
-def failure(error: Exception, place: str, *, writes: bool, setting: str = "base_url") -> ConnectorError:
-    """Translate an exception of httpx: the network's pass by themselves, others come from a wrong set-up."""
-    what = type(error).__name__
-    if isinstance(error, _SET_UP):
-        return AccessDenied(f"{place}: cannot be asked ({what}): check {setting} and the credential")
-    if _is_distrust(error):
-        return AccessDenied(f"{place}: its certificate is not trusted: check {setting} and ca_file")
-    no_effect = not writes or isinstance(error, _NEVER_SENT)
-    return Unavailable(f"{place}: cannot be reached ({what}): check {setting} and the network", no_effect=no_effect)
-
-
-def retry_after(answer: httpx.Response) -> timedelta | None:
-    """Read ``Retry-After``: seconds or a date (RFC 9110 10.2.3); None if it is missing or cannot be read."""
-    written = answer.headers.get("retry-after", "").strip()
-    if written.isascii() and written.isdecimal():
-        return min(timedelta(seconds=int(written[:9])), _LONGEST_WAIT)
-    try:
-        wait = parsedate_to_datetime(written) - datetime.now(UTC)
-    except (ValueError, TypeError):
-        return None
-    return min(max(wait, timedelta(0)), _LONGEST_WAIT)
-
-
-def _failed(status: int) -> bool:
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
-
-
-def _is_distrust(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _trusted(file: Path | None) -> ssl.SSLContext:

@@ -44,7 +44,7 @@ class Fault:
 
     Args:
         status: It is refused with this status, and nothing happens; 0 if it is not refused.
-        headers: Of that refusal.
+        headers: Of the answer that refuses or fails.
         garbage: It happens, and the answer cannot be understood.
         nonsense: It happens, and what comes back is no HTTP.
         drop: It happens, and the connection is lost before the answer.
@@ -52,6 +52,7 @@ class Fault:
         lost: Nothing happens, and the connection is lost.
         silent: It happens, and is never answered.
         drip: It happens, and the answer comes byte by byte, for ever.
+        failed: It happens, and is answered with this status and the headers, as if it had not; 0 if it is not.
     """
 
     status: int = 0
@@ -63,6 +64,7 @@ class Fault:
     lost: bool = False
     silent: bool = False
     drip: bool = False
+    failed: int = 0
 
 
 class Standin:
@@ -118,6 +120,10 @@ class Standin:
     def garbage(self) -> None:
         """Let the next call act, and be answered with what nobody can understand."""
         self.faults.append(Fault(garbage=True))
+
+    def fail_after_acting(self) -> None:
+        """Let the next call act, and be answered with 503 and a time to wait."""
+        self.faults.append(Fault(failed=503, headers={"Retry-After": "7"}))
 
     def nonsense(self) -> None:
         """Let the next call act, and be answered with what is no HTTP: where the status alone is read."""
@@ -275,6 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.nonsense:
             self.close_connection = True
             self.wfile.write(b"this is no HTTP\r\n\r\n")
+        elif fault.failed:
+            self._reply(fault.failed, b'{"error": "as scripted"}', fault.headers)
         else:
             self._reply(status, b"<html>" if fault.garbage else document)
 

@@ -72,6 +72,7 @@ class KeapServer:
         self._failures: deque[_Failure] = deque()
         self._refresh_failures: deque[Answer] = deque()
         self._changes_until_loss = 0
+        self._answered_instead: Answer | None = None
         self._lock = Lock()
         self._server = _Http(self)
 
@@ -126,7 +127,12 @@ class KeapServer:
 
     def lose_answer_of_change(self, number: int = 1) -> None:
         """Let that many changes happen, and then drop the connection of the last of them."""
-        self._changes_until_loss = number
+        self._changes_until_loss, self._answered_instead = number, None
+
+    def fail_answer_of_change(self, status: int, *, number: int = 1, **headers: str) -> None:
+        """Let that many changes happen, and then answer the last of them as if it had failed."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._changes_until_loss, self._answered_instead = number, Answer(status, None, named)
 
     def answer(self, request: Request) -> Answer | None:
         """Deal with one call.
@@ -141,7 +147,7 @@ class KeapServer:
         if not request.path.startswith("/crm/"):
             return answer
         answer = answer._replace(headers={**self.gate.told(answer.status), **answer.headers})
-        return None if self._is_lost(request, answer) else answer
+        return self._answered_instead if self._is_lost(request, answer) else answer
 
     def _is_lost(self, request: Request, answer: Answer) -> bool:
         if request.method == "GET" or answer.status >= 400:  # noqa: PLR2004 - it has not acted

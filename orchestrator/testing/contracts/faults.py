@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self
 import pytest
 
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
+from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins.deadline import call_limited
 
 WAIT = timedelta(seconds=7)
 
@@ -43,12 +45,15 @@ class Faults(Protocol):
     def garbage(self) -> None:
         """Act, and answer what nobody can understand."""
 
+    def fail_after_acting(self) -> None:
+        """Act, and answer that it failed and may work later: 503 with ``Retry-After``."""
+
     def revoke(self) -> None:
         """Take the credential away, from now on."""
 
 
 class FaultsContract:
-    """Give the fixtures ``faults`` and ``ask``, and ``change`` if the connector has an effect.
+    """Give the fixtures ``faults`` and ``ask``, and ``change`` and ``settlement`` if the connector has an effect.
 
     The connection under test must have a short total time-out: a second is enough.
     """
@@ -101,7 +106,12 @@ class FaultsContract:
             ask()
         ask()
 
-    @pytest.mark.parametrize("fault", ["drop", "cut", "silence", "drip", "garbage"])
+    @pytest.fixture
+    def settlement(self) -> Settlement | None:
+        """How a doubt about ``change`` is settled, if that is declared as ``PURE`` or ``NATURAL``: it may land late."""
+        return None
+
+    @pytest.mark.parametrize("fault", ["drop", "cut", "silence", "drip", "garbage", "fail_after_acting"])
     def test_a_change_whose_answer_was_lost_is_in_doubt(
         self, faults: Faults, change: Callable[[], object] | None, fault: str
     ) -> None:
@@ -117,6 +127,21 @@ class FaultsContract:
             return
         faults.refuse(429)
         with pytest.raises(RateLimited) as caught:
+            change()
+        assert caught.value.no_effect is True
+        change()
+
+    def test_a_change_is_not_sent_once_its_time_is_over(
+        self, change: Callable[[], object] | None, settlement: Settlement | None
+    ) -> None:
+        """The process stood still while it connected: others may have done the same since."""
+        if change is None or (settlement and settlement.doubt in (DoubtClass.PURE, DoubtClass.NATURAL)):
+            return
+        with (
+            _Listening() as heard,
+            call_limited(lambda: 0 if "socket.connect" in heard.events else 60),
+            pytest.raises(Unavailable) as caught,
+        ):
             change()
         assert caught.value.no_effect is True
         change()
