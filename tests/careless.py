@@ -80,6 +80,9 @@ class _Trespasser:
     def report_late(self, effect_id: str, outcome: str) -> None:
         self._session.report_late(effect_id, outcome)
 
+    def report_duplicate(self, tx: Connection, outcome: Draft) -> None:
+        self._session.report_duplicate(tx, outcome)
+
     def keep(self, draft: Draft, change: Callable[[Connection], None]) -> None:
         self.commit(draft, change=change)
 

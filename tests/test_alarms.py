@@ -16,6 +16,8 @@ from orchestrator.capabilities import Notice
 from orchestrator.desk.alarms import MOST
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.kernel.runs import RunState
+from orchestrator.ledger.duplicates import DUPLICATED
+from orchestrator.record.trail import Context, Draft
 
 DENIED = AccessDenied("the password is wrong: write the right one")
 
@@ -61,6 +63,19 @@ def test_a_refused_credential_is_told_as_one_alarm_however_many_runs_wait_for_it
     office.app.health.report("shop", ConnectionState.WORKING, "")
     (notice,) = tell(office, clock)
     assert (notice.title, notice.severity) == ("Connections: shop", "info")
+
+
+def test_an_effect_that_happened_twice_is_an_alarm_and_no_run_that_stopped(office: Office, clock: HandClock) -> None:
+    context = Context(run_id="r-1", process="lost-download", effect_id="f-1", connection="mail")
+    data = {"attempts": {}, "reason": "attempts 1 and 2 of mailer.send both happened"}
+    with office.app.record.store.write() as tx:
+        alarm = Draft(kind=DUPLICATED, context=context, data=data)
+        office.app.record.trail.append_alone(tx, "alarm:r-1:1", alarm, clock())
+    (notice,) = tell(office, clock)
+    assert (notice.title, notice.severity) == ("1 effect happened twice", "alarm")
+    assert notice.lines[0].endswith(
+        "effect f-1 (connection mail): happened twice: attempts 1 and 2 of mailer.send both happened"
+    )
 
 
 def test_what_stops_together_is_told_together_and_what_does_not_fit_follows(office: Office, clock: HandClock) -> None:

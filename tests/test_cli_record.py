@@ -13,6 +13,9 @@ from orchestrator.bootstrap import use
 from orchestrator.errors import RunError, RunParked
 from orchestrator.kernel.runs import RunState
 from orchestrator.kernel.settling import open_effects
+from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
+from orchestrator.ledger.states import Cause
+from orchestrator.record.trail import Draft
 from orchestrator.sandbox.shop import create_shop
 
 
@@ -45,6 +48,23 @@ def test_a_run_is_shown_and_its_private_values_only_if_asked_for(office: Office,
     opened = console("audit", "show", run_id, "--private", "--json").json
     assert opened[0]["data"]["request"]["email"] == ANNA
     assert ANNA in console("audit", "show", run_id, "--private").out
+
+
+def test_an_effect_that_happened_twice_is_listed_with_both_receipts(office: Office, console: Console) -> None:
+    assert "No effect is known" in console("effects", "twice").out
+    run_id, record = office.serve(ANNA), office.app.record
+    with record.store.write() as tx:
+        outcome = [event for event in record.trail.chain(tx, run_id) if event.kind == "effect.outcome"][-1]
+        second = {"outcome": "success", "via": Cause.SUCCEED, "attempt": 2, "answer": {"reference": "<second@shop>"}}
+        late = Draft(kind=LATE, context=outcome.context, data=second)
+        record.trail.append_alone(tx, late_chain(run_id, 1), late, record.clock())
+        report_duplicate(tx, record.trail, late, fence=1, now=record.clock())
+    first, other = console("effects", "twice", "--private", "--json").json
+    assert (first["effect_id"], first["attempt"], other["attempt"]) == (outcome.context.effect_id, 1, 2)
+    assert first["answer"]["reference"]
+    assert other["answer"] == {"reference": "<second@shop>"}
+    assert "<second@shop>" in console("effects", "twice").out
+    assert first["answer"]["reference"] not in console("effects", "twice").out
 
 
 def test_a_record_that_verifies_is_exit_code_0_and_one_that_does_not_is_1(office: Office, console: Console) -> None:

@@ -98,7 +98,7 @@ def _row(event: Event, values: dict[str, Any] | None) -> dict[str, Any]:
         "what": _title(context.capability, context.operation) or context.process,
         "connection": context.connection,
         "actor": f"{event.actor.name} ({event.actor.auth})",
-        "data": _told(_data(event, values)),
+        "data": told(_data(event, values)),
     }
 
 
@@ -112,14 +112,14 @@ def _data(event: Event, values: dict[str, Any] | None) -> Any:
     return event.data if values is None else opened(event.data, values)
 
 
-def _told(data: Any) -> str:
+def told(data: Any) -> str:
     """Return a document in one line, private values as dots."""
     match data:
         case dict() if COMMITMENT in data:
             return "•••"
         case dict():
-            return " ".join(f"{key}={_told(value)}" for key, value in data.items() if value not in (None, "", [], {}))
+            return " ".join(f"{key}={told(value)}" for key, value in data.items() if value not in (None, "", [], {}))
         case list():
-            return "[" + "; ".join(_told(item) for item in data) + "]"
+            return "[" + "; ".join(told(item) for item in data) + "]"
         case _:
             return str(data)

@@ -7,13 +7,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import application, this_user
+from orchestrator.cli.audit import told
 from orchestrator.cli.output import Json, fields, say, show
 from orchestrator.errors import ConfigurationError
-from orchestrator.kernel.settling import open_effects
+from orchestrator.kernel.settling import happened_twice, open_effects
 from orchestrator.kernel.settling import settle as settle_effect
 from orchestrator.ledger.states import Cause
 
-app = App(name="effects", help="Outward changes whose outcome is not known.")
+app = App(name="effects", help="Outward changes whose outcome is not known, or that happened twice.")
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -27,6 +28,22 @@ def listed(*, json: Json = False) -> None:
     rows = [fields(effect) for effect in open_effects(application().record)]
     columns = ("effect_id", "state", "operation", "connection", "doubt", "attempt", "run_id", "updated_at")
     show(rows, columns, as_json=json, empty="No effect is open.")
+
+
+@app.command
+def twice(*, private: Flag = False, json: Json = False) -> None:
+    """List effects that are known to have happened twice, with the receipt of each time.
+
+    Args:
+        private: Show the receipts; they are decrypted with the key file.
+        json: Print JSON.
+    """
+    rows = [
+        {**fields(each), "answer": each.answer if json else told(each.answer)}
+        for each in happened_twice(application().record, private=private)
+    ]
+    columns = ("effect_id", "attempt", "at", "operation", "connection", "run_id", "answer")
+    show(rows, columns, as_json=json, empty="No effect is known to have happened twice.")
 
 
 @app.command

@@ -10,13 +10,14 @@ from sqlalchemy import Connection, insert, select, update
 
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, Runs
+from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, intake_cursor
 from orchestrator.record.trail import SYSTEM, Event, event_of
 
 SOURCE = "alarms"
-ALARMING = frozenset({"connection.denied", "connection.down", "run.failed"})
+ALARMING = frozenset({"connection.denied", "connection.down", "run.failed", DUPLICATED})
 NEWS = ALARMING | {"connection.working", "run.parked", "decision.overdue"}
 """The events that people are told of."""
 SETTLES = timedelta(seconds=5)
@@ -100,16 +101,20 @@ def _at(place: str) -> dict[str, str]:
 
 
 def _title(news: Sequence[Event]) -> str:
-    stopped = len({event.context.run_id for event in news if event.context.run_id})
+    twice = len({event.context.effect_id for event in news if event.kind == DUPLICATED})
+    stopped = len({event.context.run_id for event in news if event.context.run_id and event.kind != DUPLICATED})
     connections = sorted({str(event.context.connection) for event in news if event.kind.startswith("connection.")})
     runs = f"{stopped} run{'s' if stopped > 1 else ''} stopped" if stopped else ""
-    return "; ".join(filter(None, [f"Connections: {', '.join(connections)}" if connections else "", runs]))
+    doubled = f"{twice} effect{'s' if twice > 1 else ''} happened twice" if twice else ""
+    return "; ".join(filter(None, [f"Connections: {', '.join(connections)}" if connections else "", runs, doubled]))
 
 
 def _line(event: Event) -> str:
     reason = event.data.get("reason", "")
     if event.kind.startswith("connection."):
         what = f"connection {event.context.connection}: {event.kind.removeprefix('connection.')}"
+    elif event.kind == DUPLICATED:
+        what = f"effect {event.context.effect_id} (connection {event.context.connection}): happened twice"
     else:
         what = f"run {event.context.run_id} ({event.context.process}): {event.kind.partition('.')[2]}"
     return f"{event.at[:19].replace('T', ' ')} UTC, {what}{f': {reason}' if reason else ''}"

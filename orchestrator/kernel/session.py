@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
 from orchestrator.kernel.runs import LEASE, Mirror, Run
+from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.record.clock import stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
@@ -185,7 +186,7 @@ class Session:
         try:
             head = self._write(drafts, change, {"lease_until": stamp(until), **(run or {})}, now)
         except IntegrityError as exc:
-            self._report("chain.fork", {"fence": self.run.fence})
+            self._report(self.draft("chain.fork", {"fence": self.run.fence}))
             self._report_kept()
             raise LeaseLost(f"run {self.run.run_id}: another owner wrote to its chain") from exc
         except LeaseLost:
@@ -201,14 +202,19 @@ class Session:
         return self._effects.get(effect_id)
 
     def report_late(self, effect_id: str, outcome: str) -> None:
-        """Record an outcome that came when the run belonged to somebody else already; it moves nothing."""
-        self._report("effect.late", {"outcome": outcome, "fence": self.run.fence}, effect_id=effect_id)
+        """Record a failure that came when the run belonged to somebody else already; it moves nothing."""
+        self._report(self.draft(LATE, {"outcome": outcome, "fence": self.run.fence}, effect_id=effect_id))
+
+    def report_duplicate(self, tx: Connection, outcome: Draft) -> None:
+        """Raise an alarm if another attempt of the same effect is known to have happened, too."""
+        report_duplicate(tx, self._record.trail, outcome, fence=self.run.fence, now=self.now())
 
     def _report_kept(self) -> None:
-        """Report the outcomes that were kept back: too late, as it turned out."""
+        """Report the outcomes that were kept back, too late, as it turned out; their answers are proof."""
         for draft in self._kept:
             if draft.kind == "effect.outcome":
-                self.report_late(str(draft.context.effect_id), "success")
+                data = {"outcome": "success", "fence": self.run.fence, **draft.data}
+                self._report(replace(draft, kind=LATE, data=data), self.report_duplicate)
 
     def _write(self, drafts: Sequence[Draft], change: Change | None, columns: Mapping[str, Any], now: datetime) -> Head:
         links = linked(self.run.run_id, self._head, [*self._kept, *drafts], now)
@@ -244,7 +250,9 @@ class Session:
     def _cancelled(self) -> RunCancelled:
         return RunCancelled(f"run {self.run.run_id} was cancelled")
 
-    def _report(self, kind: str, data: Mapping[str, Any], **context: Any) -> None:
+    def _report(self, draft: Draft, besides: Callable[[Connection, Draft], None] | None = None) -> None:
         with self._record.store.write() as tx:
-            chain = f"alarm:{self.run.run_id}:{self.run.fence}"
-            self._record.trail.append_alone(tx, chain, self.draft(kind, data, **context), self.now())
+            chain = late_chain(self.run.run_id, self.run.fence)
+            self._record.trail.append_alone(tx, chain, draft, self.now())
+            if besides is not None:
+                besides(tx, draft)

@@ -10,14 +10,15 @@ from sqlalchemy import Connection, select
 
 from orchestrator.capabilities import CAPABILITIES, Receipt
 from orchestrator.errors import NotRecorded, RecordError
-from orchestrator.kernel.operations import forms_of
+from orchestrator.kernel.operations import forms_of, opened
 from orchestrator.kernel.runs import RunState, wake_parked
+from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.ledger.effects import find_effect, move_effect
 from orchestrator.ledger.states import OPEN, Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect, run
-from orchestrator.record.trail import Actor, Context, Draft
+from orchestrator.record.tables import audit_event, effect, run
+from orchestrator.record.trail import Actor, Context, Draft, Event, event_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,40 @@ def open_effects(record: Record) -> list[OpenEffect]:
     chosen = select(effect).where(effect.c.state.in_(OPEN)).order_by(effect.c.updated_at)
     with record.store.read() as tx:
         return [_open_effect(row) for row in tx.execute(chosen)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """One of the two times that an effect happened."""
+
+    effect_id: str
+    run_id: str
+    operation: str
+    connection: str
+    attempt: int
+    at: str
+    answer: Any
+    """As recorded; private values are commitments unless they were asked for."""
+
+
+def happened_twice(record: Record, *, private: bool = False) -> list[Happened]:
+    """Return every time of the effects that are known to have happened twice; oldest first.
+
+    Args:
+        record: Where it stands.
+        private: Decrypt the receipts.
+    """
+    alarms = select(audit_event).where(audit_event.c.kind == DUPLICATED).order_by(audit_event.c.at)
+    with record.store.read() as tx:
+        found = {
+            event_id: int(attempt)
+            for row in tx.execute(alarms)
+            for attempt, event_id in event_of(row).data["attempts"].items()
+        }
+        times = select(audit_event).where(audit_event.c.event_id.in_(found))
+        events = [event_of(row) for row in tx.execute(times.order_by(audit_event.c.effect_id, audit_event.c.at))]
+        values = record.trail.private_values(tx, sorted(found)) if private else None
+    return [_happened(event, found[event.event_id], values) for event in events]
 
 
 def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> None:
@@ -99,6 +134,19 @@ def effect_context(tx: Connection, row: Any) -> Context:
         operation=row.operation,
         connection=row.connection,
         effect_id=row.effect_id,
+    )
+
+
+def _happened(event: Event, attempt: int, values: dict[str, Any] | None) -> Happened:
+    context, answer = event.context, event.data["answer"]
+    return Happened(
+        effect_id=str(context.effect_id),
+        run_id=str(context.run_id),
+        operation=f"{context.capability}.{context.operation}",
+        connection=str(context.connection),
+        attempt=attempt,
+        at=event.at,
+        answer=answer if values is None else opened(answer, values),
     )
 
 

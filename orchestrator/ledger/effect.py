@@ -43,6 +43,10 @@ class Owner(Protocol):
         """Record an outcome that came too late."""
         ...
 
+    def report_duplicate(self, tx: Connection, outcome: Draft) -> None:
+        """Raise an alarm if another attempt of the same effect is known to have happened, too."""
+        ...
+
     def read_effect(self, effect_id: str) -> Any:
         """Return the effect's row, or None."""
         ...

@@ -203,7 +203,7 @@ class Ledger:
 
     def _confirm(self, effect: Effect, attempt: int, state: State, cause: Cause, answer: Any) -> None:
         sealer = Sealer()
-        data = {"answer": effect.write_answer(answer, sealer), "via": cause}
+        data = {"answer": effect.write_answer(answer, sealer), "via": cause, "attempt": attempt}
         self._move(effect, attempt, state, cause, data=data, sealer=sealer, later=True)
 
     def _failed(self, effect: Effect, attempt: _Attempt, error: AwaitingDecision | ConnectorError) -> None:
@@ -300,6 +300,8 @@ class Ledger:
 
         def change(tx: Connection) -> None:
             move_effect(tx, effect.effect_id, held_attempt, state, columns)
+            if target is State.CONFIRMED and held_attempt > 1:
+                self._owner.report_duplicate(tx, drafts[-1])
 
         if later:
             self._owner.keep(drafts[-1], change)
