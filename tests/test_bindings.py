@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from sample_settings import load
 
 from orchestrator.bindings import DESK, connect
 from orchestrator.errors import ConfigurationError, PluginError
+from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.plugins.host import PluginHost
+
+
+async def probing(effect_id: str, **arguments: object) -> None: ...
 
 
 def refused(folder: Path, text: str, *connectors: Any, **variables: str) -> list[str]:
@@ -159,6 +164,35 @@ def test_a_connector_whose_plugin_is_broken_or_disabled_is_told_so(tmp_path: Pat
     assert second.endswith("remove s3 from [plugins] disabled")
 
 
+def settled_by(**settlement: Any) -> type[Shelf]:
+    return type("Odd", (Shelf,), {"settlement": lambda self, operation: Settlement(**settlement)})
+
+
+SETTLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "text as its class": ({"doubt": "natural"}, "a settlement has no class 'natural'; write doubt=DoubtClass.NONE"),
+    "PROBE without a probe": ({"doubt": DoubtClass.PROBE}, "a PROBE settlement needs probe"),
+    "PROBE with a probe that is none": ({"doubt": DoubtClass.PROBE, "probe": "find"}, "a PROBE settlement needs probe"),
+    "asynchronous probe": ({"doubt": DoubtClass.PROBE, "probe": probing}, "a settlement's probe is async"),
+    "NATIVE_KEY without a lifetime": ({"doubt": DoubtClass.NATIVE_KEY}, "a NATIVE_KEY settlement needs key_lifetime"),
+    "negative time-out": ({"timeout": timedelta(seconds=-1)}, "timeout must be longer than nothing"),
+    "no time-out": ({"timeout": timedelta(0)}, "timeout must be longer than nothing"),
+    "seconds as a number": ({"timeout": 60}, "timeout must be longer than nothing; write timedelta(seconds=60)"),
+    "negative settle": ({"settle": timedelta(seconds=-1)}, "settle must not be negative"),
+    "negative lifetime": ({"key_lifetime": timedelta(hours=-1)}, "key_lifetime must not be negative"),
+}
+
+
+@pytest.mark.parametrize(("settlement", "message"), SETTLEMENTS.values(), ids=SETTLEMENTS)
+def test_a_settlement_that_could_settle_nothing_is_refused_with_the_name_of_its_plugin(
+    tmp_path: Path, settlement: dict[str, Any], message: str
+) -> None:
+    odd = replace(SHELF, name="odd", build=settled_by(**{"doubt": DoubtClass.NONE, **settlement}))
+    with pytest.raises(PluginError) as caught:
+        connected(tmp_path, "connections.x = {connector = 'odd'}", odd).get("x")
+    assert ': plug-in "acme": connector "odd" has no settlement for link_to: ' in str(caught.value)
+    assert message in str(caught.value)
+
+
 BUILDS: dict[str, tuple[Any, type[Exception], str]] = {
     "client library": (
         lambda settings: settings.colour,
@@ -180,6 +214,11 @@ BUILDS: dict[str, tuple[Any, type[Exception], str]] = {
         type("Odd", (Shelf,), {"settlement": lambda self, operation: {}[operation]}),
         PluginError,
         "has no settlement for link_to: settlement raised KeyError; return a Settlement",
+    ),
+    "probe that takes other arguments": (
+        settled_by(doubt=DoubtClass.PROBE, probe=lambda effect_id, mail: None),
+        PluginError,
+        "has no settlement for link_to: its probe cannot be called; write `def probe(effect_id, *, asset, valid_for)`",
     ),
 }
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from orchestrator.bindings.compatibility import Compatibility
 from orchestrator.bindings.sections import Configured, configured
-from orchestrator.capabilities import HOST_CAPABILITIES, operations_of
+from orchestrator.capabilities import HOST_CAPABILITIES
 from orchestrator.errors import ConfigurationError, OrchestratorError, PluginError
 from orchestrator.logs import hide
-from orchestrator.plugins.connector import Connector, Settlement
+from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess, connection_problems
-from orchestrator.plugins.host import PluginHost
+from orchestrator.plugins.host import PluginHost, PluginReport
+from orchestrator.plugins.settlements import settlement_problems
 from orchestrator.settings import DESK, LimitSettings, Problem, Settings, configuration_error, secrets_in
 from orchestrator.spelling import suggestion
 
@@ -85,8 +86,7 @@ class Connections:
         Raises:
             ConfigurationError: There is none of that name.
         """
-        connector = self.connector_of(name).name
-        owner = next(report for report in self._host.reports if connector in report.connectors)
+        owner = self._owner(self.connector_of(name))
         return f"{owner.distribution} {owner.version}".strip()
 
     def connection_for(self, process: str, capability: str) -> str:
@@ -125,9 +125,13 @@ class Connections:
             raise ConfigurationError(f'there is no connection "{name}"; {suggestion(name, self._sections)}')
         return self._sections[name]
 
+    def _owner(self, connector: Connector[Any]) -> PluginReport:
+        """Return the plug-in that offers a connector."""
+        return next(report for report in self._host.reports if connector.name in report.connectors)
+
     def _build(self, name: str, section: Configured) -> Any:
         connector = section.connector
-        where = self._settings.where("connections", name)
+        where, owner = self._settings.where("connections", name), self._owner(section.connector)
         try:
             connection = connector.build(section.settings)
         except ConfigurationError as exc:
@@ -137,9 +141,9 @@ class Connections:
         except Exception as exc:
             # The words of a client library may repeat a credential; its name and the traceback are enough.
             what = f'connector "{connector.name}" failed to build it with {type(exc).__name__}'
-            raise PluginError(f"{where}: {what}; report it to the connector's authors") from exc
+            raise PluginError(f"{where}: {owner}: {what}; report it to the connector's authors") from exc
         if problems := _contract_problems(connector, connection):
-            raise PluginError(f'{where}: connector "{connector.name}" {"; ".join(problems)}')
+            raise PluginError(f'{where}: {owner}: connector "{connector.name}" {"; ".join(problems)}')
         return connection
 
 
@@ -147,20 +151,4 @@ def _contract_problems(connector: Connector[Any], connection: Any) -> list[str]:
     """Check what only a built connection shows: the class behind a function, and a settlement for each effect."""
     if not inspect.isclass(connector.build) and (problems := connection_problems(type(connection), connector.provides)):
         return problems
-    effects = [
-        operation.name
-        for capability in connector.provides
-        for operation in operations_of(capability).values()
-        if operation.kind == "effect"
-    ]
-    return [problem for effect in effects if (problem := _settlement_problem(connection, effect))]
-
-
-def _settlement_problem(connection: Any, effect: str) -> str:
-    try:
-        settlement = connection.settlement(effect)
-    except Exception as exc:  # noqa: BLE001 (a plug-in may raise anything)
-        return f"has no settlement for {effect}: settlement raised {type(exc).__name__}; return a Settlement"
-    if isinstance(settlement, Settlement):
-        return ""
-    return f"has no settlement for {effect}: settlement returned a {type(settlement).__name__}; return a Settlement"
+    return settlement_problems(connection, connector.provides)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 from orchestrator.capabilities import Receipt
+from orchestrator.errors import PluginError
 
 S = TypeVar("S", bound=BaseModel)
 API = "1.0"
@@ -51,6 +53,9 @@ class Settlement:
         settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
         to_the_letter: Whether a repetition must have the wording of the first attempt. Not where the system
             keeps the first one whatever comes later, as with a question that is on the desk already.
+
+    Raises:
+        PluginError: It could settle nothing, or never.
     """
 
     doubt: DoubtClass
@@ -61,12 +66,28 @@ class Settlement:
     to_the_letter: bool = True
 
     def __post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise PluginError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        if not isinstance(self.doubt, DoubtClass):
+            yield f"a settlement has no class {self.doubt!r}; write doubt=DoubtClass.NONE, or another member"
+        if not _is_duration(self.timeout) or not self.timeout:
+            yield "a settlement's timeout must be longer than nothing; write timedelta(seconds=60)"
+        if not _is_duration(self.settle):
+            yield "a settlement's settle must not be negative; write timedelta(seconds=90)"
+        if self.key_lifetime is not None and not _is_duration(self.key_lifetime):
+            yield "a settlement's key_lifetime must not be negative; write timedelta(hours=24)"
         if self.doubt is DoubtClass.NATIVE_KEY and self.key_lifetime is None:
-            msg = "a NATIVE_KEY settlement needs key_lifetime: how long the system remembers the key"
-            raise ValueError(msg)
-        if self.doubt is DoubtClass.PROBE and self.probe is None:
-            msg = "a PROBE settlement needs probe: a function that looks whether the effect happened"
-            raise ValueError(msg)
+            yield "a NATIVE_KEY settlement needs key_lifetime: how long the system remembers the key"
+        if self.doubt is DoubtClass.PROBE and not callable(self.probe):
+            yield "a PROBE settlement needs probe: a function that looks whether the effect happened"
+        if inspect.iscoroutinefunction(self.probe):
+            yield "a settlement's probe is async; write a plain function: probes are called from threads"
+
+
+def _is_duration(given: object) -> bool:
+    return isinstance(given, timedelta) and given >= timedelta(0)
 
 
 class Connection(Protocol):
