@@ -25,10 +25,10 @@ from orchestrator.desk.answers import AnswerLimits
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import InboxDesk
 from orchestrator.desk.people import PeopleDesk
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.kernel import Kernel, capability_name
 from orchestrator.kernel.runs import Opening, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.logs import hide
@@ -189,6 +189,23 @@ class Application:
         except KeyError:
             known = ", ".join(sorted(self.processes)) or "none"
             raise ConfigurationError(f"no process {name}; there are: {known}") from None
+
+    def hindrance(self, process: str) -> str:
+        """Return why no run of a process can be executed now, or nothing; the connections that it needs are built."""
+        try:
+            for need in self.definition(process).needs.values():
+                self._bind(process, capability_name(need))
+        except (ConfigurationError, PluginError) as exc:
+            return str(exc)
+        return ""
+
+    def hindrances(self) -> dict[str, str]:
+        """Return which processes cannot be executed as configured, and why; nothing is built."""
+        needs = {
+            name: [capability_name(need) for need in flow.definition.needs.values()]
+            for name, flow in self.processes.items()
+        }
+        return {name: why for name in sorted(needs) if (why := self.connections.hindrance(name, needs[name]))}
 
     def open_run(
         self,

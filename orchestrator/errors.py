@@ -14,6 +14,7 @@ OrchestratorError
 ├── RunError
 │   ├── Diverged            the process no longer follows its own record: the run is parked
 │   ├── RunParked           the run waits for a person
+│   │   └── Unbound         nothing answers what its process needs: it waits for the configuration
 │   ├── RunPostponed        the run goes on by itself at a later time
 │   ├── RunFailed           the process raised an error of its own
 │   ├── RunCancelled        a person cancelled the run: it goes no further
@@ -113,6 +114,10 @@ class Diverged(RunError):
 
 class RunParked(RunError):
     """The run waits for a person."""
+
+
+class Unbound(RunParked):
+    """Nothing answers what the run's process needs; it goes on by itself once something does."""
 
 
 class RunPostponed(RunError):

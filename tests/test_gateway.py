@@ -223,7 +223,7 @@ def test_refused_calls_are_counted_by_webhook_and_reason(app: Application) -> No
 def test_a_gateway_lives_and_accepts_calls_without_a_worker_but_the_service_is_not_ready(served: Served) -> None:
     assert answer(served.client.get("/live")) == (200, {"live": True})
     assert answer(served.client.get("/ready/hooks")) == (200, {"ready": True})
-    found = {"ready": False, "hooks": True, "worker": False, "prefect": False}
+    found = {"ready": False, "hooks": True, "worker": False, "processes": True, "prefect": False}
     assert answer(served.client.get("/ready")) == (503, found)
 
 
@@ -231,7 +231,7 @@ def test_with_a_worker_on_the_same_store_the_service_is_ready_without_prefect(ap
     worker = Heartbeat(app.record, WORKER)
     worker.beat()
     with serve(app) as served:
-        found = {"ready": True, "hooks": True, "worker": True, "prefect": False}
+        found = {"ready": True, "hooks": True, "worker": True, "processes": True, "prefect": False}
         assert answer(served.client.get("/ready")) == (200, found)
         worker.end()
         wait_until(lambda: served.client.get("/ready").status_code == 503)

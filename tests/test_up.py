@@ -177,7 +177,7 @@ def _install_plugin(data: Path) -> None:
 
 
 def test_one_command_starts_everything_and_says_where_it_is(up: Up) -> None:
-    wait_until(lambda: up.ready() == {"ready": True, "hooks": True, "worker": True, "prefect": True})
+    wait_until(lambda: up.ready() == {"ready": True, "hooks": True, "worker": True, "processes": True, "prefect": True})
     said = [line["message"] for line in up.lines() if line["service"] == "up"]
     assert f"Prefect UI {up.sandbox.prefect_url}" in said
     assert f"Webhooks {up.sandbox.gateway_url}/hooks/NAME (leaky, unsigned)" in said

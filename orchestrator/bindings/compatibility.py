@@ -118,11 +118,15 @@ class Compatibility:
 
     def _need_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
         for name, process in processes.items():
-            needs = [_NAMES[need] for need in process.definition.needs.values()]
-            for capability in dict.fromkeys(needs) if self._is_enabled(name) else ():
-                answered = capability in HOST_CAPABILITIES or self.binding(name, capability) is not None
-                if not answered and not self._is_misspelt(name, capability):
-                    yield self.unbound(name, capability)
+            for capability in self._unanswered(name, process) if self._is_enabled(name) else ():
+                yield self.unbound(name, capability)
+
+    def _unanswered(self, name: str, process: OfferedProcess) -> Iterator[str]:
+        """Find the capabilities that a process needs and that nobody has bound, or tried to."""
+        for capability in dict.fromkeys(_NAMES[need] for need in process.definition.needs.values()):
+            answered = capability in HOST_CAPABILITIES or self.binding(name, capability) is not None
+            if not answered and not self._is_misspelt(name, capability):
+                yield capability
 
     def _is_misspelt(self, process: str, capability: str) -> bool:
         """Tell whether a binding was meant for it: that is said where it stands, and is one mistake."""
@@ -163,6 +167,9 @@ class Compatibility:
         except ValidationError:
             what = f'the input of process "{process}" is no notice'
             yield Problem(where, what, "name a process whose input has the fields title, lines and severity alone")
+        if any(self._unanswered(process, processes[process])):
+            what = f'"{process}" cannot be executed, so nobody learns what stops'
+            yield Problem(where, what, "bind what it needs")
 
     def _startable_problem(self, where: str, process: str, processes: Mapping[str, OfferedProcess]) -> Problem | None:
         if process not in processes:

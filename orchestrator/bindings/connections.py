@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any
 
@@ -103,6 +103,20 @@ class Connections:
         if problem := self._compatibility.binding_problem(path, connection):
             raise configuration_error([problem])
         return connection
+
+    def hindrance(self, process: str, capabilities: Iterable[str]) -> str:
+        """Return why the configuration lets no run of a process be executed, or nothing; nothing is built.
+
+        Args:
+            process: Its name.
+            capabilities: The names of those that it needs.
+        """
+        try:
+            for capability in capabilities:
+                self.connection_for(process, capability)
+        except ConfigurationError as exc:
+            return str(exc)
+        return ""
 
     def compatibility(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
         """Find everything in the configuration that does not fit together.

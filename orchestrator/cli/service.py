@@ -103,5 +103,6 @@ def _missing(found: dict[str, bool]) -> list[str]:
         "gateway": "the gateway does not answer",
         "hooks": "webhooks cannot be accepted, for the store cannot be written",
         "worker": "no worker is alive",
+        "processes": "a process cannot be executed, and its runs wait (see: orchestrator check)",
     }
     return [text for part, text in told.items() if not found.get(part, True)]

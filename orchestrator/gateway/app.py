@@ -56,7 +56,9 @@ class Gateway:
             settings=app.settings.gateway,
             measures=app.measures,
         )
-        self._readiness = Readiness(app.record, self._writer, app.settings.prefect.api_url)
+        self._readiness = Readiness(
+            app.record, self._writer, app.settings.prefect.api_url, processes=not app.hindrances()
+        )
         self._exposition = Exposition(app.measures, app.record)
 
     @asynccontextmanager

@@ -19,7 +19,7 @@ _WHY = {
 }
 _RETRIED = ("429", "503")
 _EITHER = ("200", "503")
-_PARTS = ("ready", "hooks", "worker", "prefect")
+_PARTS = ("ready", "hooks", "worker", "processes", "prefect")
 
 
 def document() -> dict[str, Any]:

@@ -29,17 +29,19 @@ class Found:
     Args:
         hooks: Webhook calls can be accepted: the store can be written, and the writer lives.
         worker: A worker is alive on this store, here or on another machine.
+        processes: Every process that is not switched off can be executed; the runs of another one wait.
         prefect: Prefect's server answers; without it customers are served all the same.
     """
 
     hooks: bool
     worker: bool
+    processes: bool
     prefect: bool
 
     @property
     def ready(self) -> bool:
         """Whether the service as a whole does its work."""
-        return self.hooks and self.worker
+        return self.hooks and self.worker and self.processes
 
 
 class Readiness:
@@ -49,19 +51,27 @@ class Readiness:
         record: The store; looking at it writes a sign of life.
         writer: Stores what is accepted.
         prefect: The address of Prefect's API.
+        processes: Whether every process can be executed as configured.
         clock: Tells the time, in seconds.
     """
 
     def __init__(
-        self, record: Record, writer: Writer, prefect: str, clock: Callable[[], float] = time.monotonic
+        self,
+        record: Record,
+        writer: Writer,
+        prefect: str,
+        *,
+        processes: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record = record
         self._writer = writer
         self._prefect = httpx.AsyncClient(base_url=prefect, timeout=PREFECT_SECONDS)
+        self._processes = processes
         self._clock = clock
         self._heartbeat = Heartbeat(record, GATEWAY)
         self._looking = asyncio.Lock()
-        self._found = Found(hooks=False, worker=False, prefect=False)
+        self._found = Found(hooks=False, worker=False, processes=processes, prefect=False)
         self._good_until = -float("inf")
 
     async def look(self) -> Found:
@@ -69,7 +79,12 @@ class Readiness:
         async with self._looking:
             if self._clock() >= self._good_until:
                 (writable, worker), prefect = await asyncio.gather(self._look_at_store(), self._look_at_prefect())
-                self._found = Found(hooks=writable and self._writer.is_alive, worker=worker, prefect=prefect)
+                self._found = Found(
+                    hooks=writable and self._writer.is_alive,
+                    worker=worker,
+                    processes=self._processes,
+                    prefect=prefect,
+                )
                 self._good_until = self._clock() + GOOD_FOR_SECONDS
             return self._found
 

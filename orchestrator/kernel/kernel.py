@@ -13,16 +13,19 @@ from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
 from orchestrator.errors import (
     AccessDenied,
     AwaitingDecision,
+    ConfigurationError,
     Diverged,
     LeaseLost,
     NotRecorded,
     OrchestratorError,
+    PluginError,
     RateLimited,
     RecordError,
     RunCancelled,
     RunFailed,
     RunParked,
     RunPostponed,
+    Unbound,
 )
 from orchestrator.kernel import cases, waiting
 from orchestrator.kernel.admission import Held
@@ -31,7 +34,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.meter import Meter, Unmeasured
 from orchestrator.kernel.operations import unsealer
 from orchestrator.kernel.past import RecordedRun, read_past
-from orchestrator.kernel.runs import Claimed, Mirror, Run, Runs, RunState
+from orchestrator.kernel.runs import Claimed, Mirror, Run, Runs, RunState, waits_for_process
 from orchestrator.kernel.session import Session
 from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
 from orchestrator.ledger.effects import Ledger
@@ -135,7 +138,7 @@ class Kernel:
             raise
         except RunPostponed as exc:
             raise self._postpone(session, exc) from exc
-        except AccessDenied as exc:
+        except (AccessDenied, Unbound) as exc:
             raise self._wait_for_mending(session, exc) from exc
         except (RunParked, AwaitingDecision, Diverged, RecordError) as exc:
             raise self._park(session, exc) from exc
@@ -149,10 +152,7 @@ class Kernel:
         past = session.past()
         told = read_past(past.events)
         steps = Steps(session, self._ledger(session), told, past.private, window, self._meter)
-        needs = {
-            name: RecordedCapability(capability, self._bound(definition, capability), steps)
-            for name, capability in definition.needs.items()
-        }
+        needs = self._needs(definition, session, steps)
         result = definition.run(_request(definition, told, past.private), needs)
         steps.go_on()
         if steps.left_out:
@@ -160,8 +160,20 @@ class Kernel:
         self._finish(definition, session, result)
         return result
 
-    def _bound(self, definition: ProcessDefinition, capability: type) -> Bound:
-        return self._binder(definition.name, capability_name(capability))
+    def _needs(self, definition: ProcessDefinition, session: Session, steps: Steps) -> dict[str, RecordedCapability]:
+        """Return what the body needs, before anything is done; or say all that is missing."""
+        given, missing = {}, []
+        for name, capability in definition.needs.items():
+            try:
+                bound = self._binder(definition.name, capability_name(capability))
+            except (ConfigurationError, PluginError) as exc:
+                missing.append(str(exc))
+            else:
+                given[name] = RecordedCapability(capability, bound, steps)
+        if missing:
+            session.waits_for = waits_for_process(definition.name)
+            raise Unbound("; ".join([*missing, "then restart the service, and the run goes on by itself"]))
+        return given
 
     def _finish(self, definition: ProcessDefinition, session: Session, result: Any) -> None:
         sealer = Sealer()
@@ -178,12 +190,12 @@ class Kernel:
         self._end(session, "run.postponed", data, state=RunState.READY, due_at=stamp(wait.due_at), postponed=count)
         return wait
 
-    def _wait_for_mending(self, session: Session, denied: AccessDenied) -> RunParked:
-        """Park until the connection's check succeeds again; a check that proves too little does not go on for ever."""
+    def _wait_for_mending(self, session: Session, lacking: AccessDenied | Unbound) -> RunParked:
+        """Park until what it lacks is there again; a look that proves too little does not go on for ever."""
         count = 0 if session.progressed else session.run.postponed + 1
         if count >= PATIENCE:
             session.waits_for = None
-        return self._park(session, denied, postponed=count)
+        return self._park(session, lacking, postponed=count)
 
     def _park(self, session: Session, reason: Exception, postponed: int = 0) -> RunParked:
         message = str(reason)

@@ -25,7 +25,18 @@ from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
 from orchestrator.wakeup import wake_on_commit
 
-__all__ = ["LEASE", "Claimed", "Mirror", "Opening", "Run", "RunState", "Runs", "new_run_id", "wake_parked"]
+__all__ = [
+    "LEASE",
+    "Claimed",
+    "Mirror",
+    "Opening",
+    "Run",
+    "RunState",
+    "Runs",
+    "new_run_id",
+    "waits_for_process",
+    "wake_parked",
+]
 
 LEASE = timedelta(seconds=60)
 """A run belongs to its owner for so long after the owner's last commit, unless ``[worker] lease_seconds`` says else."""
@@ -118,6 +129,11 @@ def wake_parked(tx: Connection, run_id: str, due_at: datetime) -> None:
     if tx.execute(update(run).where(*parked).values(**ready)).rowcount != 1:
         raise RecordError(f"run {run_id} is under way just now; try again in a moment")
     wake_on_commit(tx)
+
+
+def waits_for_process(name: str) -> str:
+    """Return what a run waits for whose process cannot be executed; no connection has such a name."""
+    return f"process:{name}"
 
 
 def new_run_id() -> str:
@@ -236,20 +252,27 @@ class Runs:
             if not reserved:
                 wake_on_commit(tx)
 
-    def wake_waiting_for(self, tx: Connection, connection: str) -> int:
-        """Let the runs go on that a connection kept from it, in the caller's transaction.
+    def waited_for(self) -> frozenset[str]:
+        """Return everything that some run waits for: connections, and what ``waits_for_process`` returns."""
+        with self._record.store.read() as tx:
+            return frozenset(
+                tx.execute(select(run.c.waits_for).where(run.c.waits_for.is_not(None)).distinct()).scalars()
+            )
+
+    def wake_waiting_for(self, tx: Connection, what: str) -> int:
+        """Let the runs go on that a connection, or their process, kept from it, in the caller's transaction.
 
         Returns:
             How many.
         """
         now = self._record.clock()
-        kept = (run.c.waits_for == connection, run.c.state.in_([RunState.READY, RunState.PARKED]))
+        kept = (run.c.waits_for == what, run.c.state.in_([RunState.READY, RunState.PARKED]))
         parked = tx.execute(select(run).where(*kept, run.c.state == RunState.PARKED)).all()
         ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "waits_for": None}
         woken = tx.execute(update(run).where(*kept).values(ready)).rowcount
         for row in parked:
             context = Context(run_id=row.run_id, process=row.process, case_id=row.case_id, subject_ref=row.subject_ref)
-            resumed = Draft(kind="run.resumed", context=context, data={"connection": connection})
+            resumed = Draft(kind="run.resumed", context=context, data={"waited_for": what})
             self._record.trail.append_alone(tx, row.run_id, resumed, now)
         if woken:
             wake_on_commit(tx)
