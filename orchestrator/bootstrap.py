@@ -61,6 +61,8 @@ class Application:
         """Set when there may be something new to show: a run ended or stopped, a connection's state changed."""
         self.stopping = Event()
         """Set when this program must let its runs go."""
+        self.makes_record = True
+        """Whether the record is created if there is none yet. Set before ``record`` is used."""
         self._clock = clock
         self._guarded: dict[str, Guarded] = {}
         self._guarding = Lock()
@@ -68,7 +70,8 @@ class Application:
     @cached_property
     def record(self) -> Record:
         """Where everything is written down."""
-        return open_record(self.settings.store.url, self.settings.store.key_file, self._clock)
+        store = self.settings.store
+        return open_record(store.url, store.key_file, self._clock, create=self.makes_record)
 
     @property
     def work_waits(self) -> Wakeup:
@@ -274,6 +277,13 @@ def application(config: Path | None = None) -> Application:
             hide(settings.secrets())
             _current.append(Application(settings))
         return _current[0]
+
+
+def recorded() -> Application:
+    """Return this program's application, for commands that look at the record: they never make one, or its key."""
+    app = application()
+    app.makes_record = False
+    return app
 
 
 def use(app: Application | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from prefect import Flow
@@ -17,6 +18,7 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.capabilities import Work
+from orchestrator.config_file import CONFIG_VARIABLE, find_config
 from orchestrator.errors import ConfigurationError, LeaseLost, PluginError
 from orchestrator.kernel.definition import ProcessDefinition, executing
 from orchestrator.plugins import RegisterProcess, hookimpl
@@ -91,6 +93,14 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
             except Abort as exc:
                 raise LeaseLost(str(exc)) from None
 
+    async def ato_deployment(self, name: str, **options: Any) -> Any:  # type: ignore[override] # Prefect's own
+        """Make a deployment for Prefect's own workers, which knows where the configuration lies."""
+        return await super().ato_deployment(name, **_with_configuration(options))
+
+    def to_deployment(self, name: str, **options: Any) -> Any:  # type: ignore[override] # Prefect's own
+        """Make a deployment for Prefect's own workers, which knows where the configuration lies."""
+        return super().to_deployment(name, **_with_configuration(options))
+
     def read(self, request: object) -> BaseModel:
         """Return the input as the process's own model.
 
@@ -125,6 +135,14 @@ def process(
         return ProcessFlow(ProcessDefinition(name=name, body=body, case_key=case_key, schedule=schedule))
 
     return decorate
+
+
+def _with_configuration(options: dict[str, Any]) -> dict[str, Any]:
+    """Have the flow runs of a deployment use our configuration, in whatever folder they are executed."""
+    variables = dict(options.get("job_variables") or {})
+    with suppress(ConfigurationError):  # without one here, it is for the worker's environment to name it
+        variables["env"] = {CONFIG_VARIABLE: str(find_config().absolute())} | variables.get("env", {})
+    return options | {"job_variables": variables}
 
 
 def _entry(flow: ProcessFlow[..., Any], definition: ProcessDefinition) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ def console(capsys: pytest.CaptureFixture[str]) -> Console:
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     opened = Office(tmp_path)
+    assert opened.app.record.store.dialect == "sqlite"  # it is there, as that of a service that has run
     use(opened.app)
     yield opened
     opened.app.record.store.close()

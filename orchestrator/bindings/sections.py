@@ -73,7 +73,7 @@ def _validated(
 ) -> BaseModel | list[Problem]:
     model, path = connector.settings, ("connections", name)
     try:
-        return _read(model, section)
+        return _read(model, settings.placed(section, model))
     except ValidationError as exc:
         return problems_in(exc, model, lambda place: settings.where(*place), below=path)
     except Exception as exc:  # noqa: BLE001 (a plug-in's validator may raise anything; its words may hold a secret)

@@ -49,7 +49,7 @@ def _launch(
     config: Annotated[Path | None, Parameter(help="The configuration file.")] = None,
 ) -> object:
     if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(config)
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())  # also for what this starts in another folder
     return app(tokens)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from orchestrator.bootstrap import application
+from orchestrator.bootstrap import recorded
 from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import NotRecorded
@@ -26,7 +26,7 @@ def tail(*, lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20, json:
         lines: How many.
         json: Print JSON.
     """
-    record = application().record
+    record = recorded().record
     with record.store.read() as tx:
         events = record.trail.latest(tx, limit=lines)
     _show(events, ("at", "run", "kind", "step", "what", "connection"), as_json=json)
@@ -41,7 +41,7 @@ def show_run(run: str, *, private: bool = False, json: Json = False) -> None:
         private: Show private values too (addresses, links); they are decrypted with the key file.
         json: Print JSON.
     """
-    record = application().record
+    record = recorded().record
     with record.store.read() as tx:
         events = record.trail.chain(tx, run)
         if not events:
@@ -57,7 +57,7 @@ def verify_trail(*, json: Json = False) -> int:
     Args:
         json: Print JSON.
     """
-    record = application().record
+    record = recorded().record
     with record.store.read() as tx:
         found = verify(tx)
     if json:

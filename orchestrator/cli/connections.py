@@ -11,7 +11,7 @@ from cyclopts import App
 
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bindings.health import Ailing
-from orchestrator.bootstrap import Application, application
+from orchestrator.bootstrap import Application, application, recorded
 from orchestrator.cli.output import Json, say, show
 from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
@@ -29,7 +29,7 @@ def listed(*, json: Json = False) -> None:
     Args:
         json: Print JSON.
     """
-    app = application()
+    app = recorded()
     ailing = {each.connection: each for each in app.health.ailing()}
     rows = [{**_row(app, name), **_state(ailing.get(name))} for name in app.connections]
     columns = ("connection", "connector", "provides", "version", "state", "since", "reason")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from orchestrator.bootstrap import application, this_user
+from orchestrator.bootstrap import recorded, this_user
 from orchestrator.capabilities import Decision
 from orchestrator.cli.output import Json, Several, cell, each, fields, print_json, say, show
 from orchestrator.desk.answers import held_runs
@@ -26,7 +26,7 @@ def open_decisions(*, json: Json = False) -> None:
     Args:
         json: Print JSON.
     """
-    rows = [_row(waiting) for waiting in application().people.open_questions()]
+    rows = [_row(waiting) for waiting in recorded().people.open_questions()]
     columns = ("question_id", "title", "role", "waiting", "due_at", "overdue", "options")
     show(rows, columns, as_json=json, empty="Nobody waits for a decision.")
 
@@ -39,7 +39,7 @@ def show_decision(question: str, *, json: Json = False) -> None:
         question: The question's id.
         json: Print JSON.
     """
-    waiting = application().people.find(question)
+    waiting = recorded().people.find(question)
     if json:
         print_json(_row(waiting))
         return
@@ -72,7 +72,7 @@ def answer(question: str, option: str, *, text: str = "") -> None:
         option: The key of one of its options.
         text: What the option asks for.
     """
-    application().people.answer(question, Decision(option=option, text=text), this_user())
+    recorded().people.answer(question, Decision(option=option, text=text), this_user())
     say("Recorded. The worker goes on with the run.")
 
 
@@ -92,7 +92,7 @@ def listed_runs(
         lines: At most so many.
         json: Print JSON.
     """
-    app = application()
+    app = recorded()
     subject_ref = None
     if customer is not None:
         with app.record.store.read() as tx:
@@ -101,7 +101,7 @@ def listed_runs(
             raise NotRecorded("no run is about a customer with that address")
     rows = [fields(run) for run in app.runs.listed(state=state, subject_ref=subject_ref, limit=lines)]
     columns = ("run_id", "process", "state", "created_at", "due_at", "ended_at", "case_id", "reason")
-    show(rows, columns, as_json=json, empty="No such run.")
+    show(rows, columns, as_json=json, empty="No such run." if state or customer else "No runs yet.")
 
 
 @runs.command
@@ -114,7 +114,7 @@ def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative=""
     """
     if held == bool(runs):
         raise ConfigurationError("name runs, or say --held")
-    app = application()
+    app = recorded()
 
     def go_on(run: str) -> str:
         app.runs.resume(run, this_user())
@@ -130,5 +130,5 @@ def cancel(run: str) -> None:
     Args:
         run: The run's id.
     """
-    at_once = cancel_run(application().record, run, this_user())
+    at_once = cancel_run(recorded().record, run, this_user())
     say("Cancelled." if at_once else "It stops before its next step; if it has none left, it ends as it would have.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from orchestrator.bootstrap import application, this_user
+from orchestrator.bootstrap import recorded, this_user
 from orchestrator.cli.audit import told
 from orchestrator.cli.output import Json, fields, say, show
 from orchestrator.errors import ConfigurationError
@@ -25,7 +25,7 @@ def listed(*, json: Json = False) -> None:
     Args:
         json: Print JSON.
     """
-    rows = [fields(effect) for effect in open_effects(application().record)]
+    rows = [fields(effect) for effect in open_effects(recorded().record)]
     columns = ("effect_id", "state", "operation", "connection", "doubt", "attempt", "run_id", "updated_at")
     show(rows, columns, as_json=json, empty="No effect is open.")
 
@@ -40,7 +40,7 @@ def twice(*, private: Flag = False, json: Json = False) -> None:
     """
     rows = [
         {**fields(each), "answer": each.answer if json else told(each.answer)}
-        for each in happened_twice(application().record, private=private)
+        for each in happened_twice(recorded().record, private=private)
     ]
     columns = ("effect_id", "attempt", "at", "operation", "connection", "run_id", "answer")
     show(rows, columns, as_json=json, empty="No effect is known to have happened twice.")
@@ -61,5 +61,5 @@ def settle(effect: str, *, happened: Flag = False, retry: Flag = False, give_up:
     ]
     if len(said) != 1:
         raise ConfigurationError("say exactly one of --happened, --retry and --give-up")
-    settle_effect(application().record, effect, said[0], this_user())
+    settle_effect(recorded().record, effect, said[0], this_user())
     say(f"Recorded: {said[0]}. The worker goes on with the run.")

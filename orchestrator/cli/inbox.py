@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from orchestrator.bootstrap import application, this_user
+from orchestrator.bootstrap import recorded, this_user
 from orchestrator.cli.output import Json, Several, each, fields, print_json, say, show
 from orchestrator.desk.inbox import Delivery, DeliveryState, gone
 from orchestrator.errors import ConfigurationError
@@ -36,7 +36,7 @@ def deliveries(
         lines: At most so many.
         json: Print JSON.
     """
-    rows = [fields(delivery) for delivery in application().inbox.listed(state=state, limit=lines)]
+    rows = [fields(delivery) for delivery in recorded().inbox.listed(state=state, limit=lines)]
     columns = ("delivery", "source", "received_at", "state", "note", "case_id")
     show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.")
 
@@ -50,7 +50,7 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
         raw: Print it byte for byte instead.
         json: Print JSON.
     """
-    desk = application().inbox
+    desk = recorded().inbox
     if raw:
         sys.stdout.buffer.write(desk.raw(delivery)[0])
         return
@@ -78,7 +78,7 @@ def close(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    desk = application().inbox
+    desk = recorded().inbox
 
     def file(delivery: str) -> str:
         desk.close(delivery, this_user())
@@ -95,7 +95,7 @@ def edit(delivery: str, *, file: Path | None = None) -> None:
         delivery: The delivery's id.
         file: Take the new payload from this file instead.
     """
-    letters = Letters(application())
+    letters = Letters(recorded())
     before = letters.payload(delivery)
     after = file.read_bytes() if file is not None else _edited(before)
     if after == before:
@@ -114,7 +114,7 @@ def resume(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(application())
+    letters = Letters(recorded())
     return each(deliveries, lambda delivery: _ready(letters.resume(delivery, this_user())))
 
 
@@ -127,7 +127,7 @@ def rerun(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(application())
+    letters = Letters(recorded())
     return each(deliveries, lambda delivery: _ready(letters.rerun(delivery, this_user())))
 
 
@@ -138,7 +138,7 @@ def discard(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(application())
+    letters = Letters(recorded())
 
     def throw_away(delivery: str) -> str:
         letters.discard(delivery, this_user())

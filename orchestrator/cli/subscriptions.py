@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from cyclopts import Parameter
 
-from orchestrator.bootstrap import Application, application
+from orchestrator.bootstrap import Application, application, recorded
 from orchestrator.cli.output import Json, print_json, say, show
 from orchestrator.errors import ConfigurationError
 from orchestrator.plugins.subscriptions import Subscribable, Subscription
@@ -62,7 +62,7 @@ def reconcile(name: str, webhook: str, *, hours: float = 24, json: Json = False)
     """
     from orchestrator.gateway.reconciling import reconcile
 
-    app = application()
+    app = recorded()
     found = reconcile(app, _subscribable(app, name), webhook, app.record.clock() - timedelta(hours=hours))
     if json:
         print_json(found._asdict())

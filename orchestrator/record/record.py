@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.record.clock import Clock, utc_now
-from orchestrator.record.store import Store
+from orchestrator.record.store import NOTHING_HERE, Store
 from orchestrator.record.tables import key_mark
 from orchestrator.record.trail import Trail
 from orchestrator.record.vault import Vault, load_key
@@ -25,21 +25,24 @@ class Record:
     clock: Clock
 
 
-def open_record(url: str, key_file: Path, clock: Clock = utc_now) -> Record:
+def open_record(url: str, key_file: Path, clock: Clock = utc_now, *, create: bool = True) -> Record:
     """Open the record, and create it on first start.
 
     Args:
         url: The database, as an SQLAlchemy URL.
         key_file: The key-encryption key; created with mode 0600 if it is not there.
         clock: Tells the time.
+        create: False for those that only look: then there must be a record already, with its key.
 
     Raises:
-        ConfigurationError: The URL or the key file is not usable.
+        ConfigurationError: The URL or the key file is not usable, or there is no record to look at.
         RecordError: The database does not open, or was written by a newer version.
     """
-    store = Store(url)
+    store = Store(url, create=create)
     try:
         _refuse_lost_key(store, key_file)
+        if not create:
+            _refuse_missing_key(key_file)
         vault = Vault(load_key(key_file))
         _refuse_other_key(store, vault, key_file)
     except ConfigurationError:
@@ -57,6 +60,11 @@ def _refuse_lost_key(store: Store, key_file: Path) -> None:
             f"[store] key_file: there is no {key_file}, but the database holds values that were encrypted with it; "
             "restore it from its backup, or write where it lies"
         )
+
+
+def _refuse_missing_key(key_file: Path) -> None:
+    if not key_file.exists():
+        raise ConfigurationError(f"[store] key_file: there is no {key_file}; {NOTHING_HERE}")
 
 
 def _refuse_other_key(store: Store, vault: Vault, key_file: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -48,6 +48,10 @@ UNWRITABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 """The database is away, busy, or not to be written to now: nothing is known to be wrong with what was to be written."""
 CONFLICTS = frozenset({"40001", "40P01"})
 """PostgreSQL, appendix A: serialization_failure, deadlock_detected. The transaction was undone, and may be repeated."""
+NOTHING_HERE = (
+    "this command looks at a record, and makes none: start the service first (orchestrator up), or name the "
+    "configuration of the one that runs with --config or $ORCHESTRATOR_CONFIG"
+)
 ATTEMPTS = 5
 _WITHOUT_WAITING = text("SET LOCAL synchronous_commit = off")
 T = TypeVar("T")
@@ -69,12 +73,15 @@ class Store:
 
     Args:
         url: An SQLAlchemy URL: ``sqlite:///path`` or ``postgresql+psycopg://...``.
+        create: False if the database must hold a record already.
 
     Raises:
-        ConfigurationError: The URL names no database that can be opened.
+        ConfigurationError: The URL names no database that can be opened, or it holds no record.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        if not create:
+            _refuse_missing_file(url)
         self._engine = _engine(url)
         self._reading = self._engine.execution_options(**self._snapshot())  # with the same connections
         self.wakeup = Wakeup(self._engine)
@@ -83,6 +90,8 @@ class Store:
         self._together = Together(self.write)
         try:
             with _explained(), self.write() as tx:
+                if not create:
+                    _refuse_empty(tx)
                 bring_up_to_date(tx)
         except BaseException:
             self.close()
@@ -142,6 +151,19 @@ class Store:
         if self.dialect == "sqlite":
             return {"begin": "BEGIN"}
         return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _refuse_missing_file(url: str) -> None:
+    """To open an SQLite database is to make it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        raise ConfigurationError(f"[store] url: there is no {parsed.database}; {NOTHING_HERE}")
+
+
+def _refuse_empty(tx: Connection) -> None:
+    if not inspect(tx).has_table("alembic_version"):
+        where = tx.engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(f"[store] url: there is no record at {where}; {NOTHING_HERE}")
 
 
 def _engine(url: str) -> Engine:

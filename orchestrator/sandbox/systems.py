@@ -70,8 +70,8 @@ class Sandbox:
     def __init__(
         self, data: Path, config: Path, *, bindings: Mapping[str, str] | None = None, prefect_port: int = PREFECT_PORT
     ) -> None:
-        self.data = data
-        self._config = config
+        self.data = data.absolute()  # paths in the configuration count from its own folder
+        self._config = config.absolute()
         self._stack = ExitStack()
         self._bindings = dict(bindings or {})
         self._gmail_box = GmailBox(SUPPORT)

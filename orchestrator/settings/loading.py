@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
+from orchestrator.settings.folder import placed
 from orchestrator.settings.model import Settings
 from orchestrator.settings.places import Origins, written
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
@@ -24,8 +25,8 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
 
     ``[connections.shop] url`` is overridden by the file ``connections__shop__url`` of the directory of secrets, and
     both by the variable ``ORCHESTRATOR_CONNECTIONS__SHOP__URL``. The directory of secrets is ``secrets`` beside the
-    configuration file, or what ``ORCHESTRATOR_SECRETS_DIR`` names. Relative paths in the settings count from the
-    directory that the orchestrator is started in.
+    configuration file, or what ``ORCHESTRATOR_SECRETS_DIR`` names. Relative paths count from the directory of the
+    configuration file, whatever gave them.
 
     Args:
         path: The configuration file, in TOML.
@@ -34,19 +35,20 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     Raises:
         ConfigurationError: Something is written wrongly; each problem is a line of the message.
     """
-    variables = os.environ if environment is None else environment
+    variables, folder = os.environ if environment is None else environment, path.absolute().parent
     document, problems = _read(path)
-    given, secrets = from_environment(variables, _SECTIONS), _secrets(path, variables)
+    given, secrets = from_environment(variables, _SECTIONS), _secrets(folder, variables)
     problems += given.problems + secrets.problems
     origins = Origins(str(path), document or {}, {**secrets.names, **given.names})
     if document is not None:
         try:
-            settings = _merged(document, secrets, given)
+            settings = _merged(document, secrets, given, folder)
         except ValidationError as exc:
             problems += problems_in(exc, Settings, lambda place: f"{origins.of(place)}: {written(place)}")
     if problems:
         raise configuration_error(problems)
     settings._origins = origins  # noqa: SLF001 (known only here, and no field of the file)
+    settings._folder = folder  # noqa: SLF001
     settings._secrets = tuple(secrets.values.values())  # noqa: SLF001
     return settings
 
@@ -67,17 +69,22 @@ def _reason(exc: ValueError | RecursionError) -> str:
     return str(exc) if isinstance(exc, tomllib.TOMLDecodeError) else "a value is too long or nested too deeply"
 
 
-def _secrets(path: Path, variables: Mapping[str, str]) -> Named:
+def _secrets(folder: Path, variables: Mapping[str, str]) -> Named:
     chosen = variables.get(SECRETS_DIR)
-    directory = Path(chosen) if chosen else path.parent / "secrets"
+    directory = folder / (chosen or "secrets")
     if directory.is_dir():
         return from_directory(directory, _SECTIONS)
     problem = Problem(f"environment variable {SECRETS_DIR}", "names no directory", "create it, or unset the variable")
     return Named(problems=[problem] if chosen else [])
 
 
-def _merged(document: dict[str, Any], secrets: Named, given: Named) -> Settings:
+def _merged(document: dict[str, Any], secrets: Named, given: Named, folder: Path) -> Settings:
     class Sourced(Settings):
+        @model_validator(mode="before")
+        @classmethod
+        def _count_paths_from_the_file(cls, merged: dict[str, Any]) -> Any:
+            return placed(merged, Settings, folder)
+
         @classmethod
         def settings_customise_sources(
             cls,

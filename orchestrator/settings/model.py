@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.capabilities import EmailAddress
 from orchestrator.schedule import Schedule
+from orchestrator.settings.folder import placed
 from orchestrator.settings.places import Origins, written
 from orchestrator.settings.section import Section, from_json, http_url, secrets_in
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
@@ -55,10 +56,7 @@ WebhookName = Annotated[str, AfterValidator(_name)]
 
 
 class StoreSettings(Section):
-    """Where the record is kept.
-
-    Relative paths count from the directory that the orchestrator is started in.
-    """
+    """Where the record is kept."""
 
     # A database's URL may hold its password.
     url: Annotated[str, AfterValidator(_store_url), Field(repr=False)] = "sqlite:///data/orchestrator.db"
@@ -221,6 +219,7 @@ class Settings(BaseSettings):
     plugins: PluginSettings = PluginSettings()
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _folder: Path = PrivateAttr(default=Path())
     _secrets: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
@@ -251,6 +250,15 @@ class Settings(BaseSettings):
     def where(self, *path: str | int) -> str:
         """Say where a setting stands or should stand: ``config/sandbox.toml: [connections.shop] url``."""
         return f"{self._origins.of(path)}: {written(path)}"
+
+    def placed(self, section: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+        """Return a section with its relative paths counted from the folder of the configuration file.
+
+        Args:
+            section: As it was written.
+            model: Says which of its fields are paths.
+        """
+        return cast("dict[str, Any]", placed(section, model, self._folder))
 
     def secrets(self) -> Iterator[str]:
         """Return every value that must not be seen: what secret files hold, secret settings, and URLs' passwords."""
