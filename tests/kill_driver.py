@@ -27,6 +27,7 @@ from sample_runs import ANN, Bench, process, send_link, watched
 
 from orchestrator.capabilities import Asset, Link, OutgoingMail, Purchase, Receipt
 from orchestrator.errors import LeaseLost, RunFailed, RunParked, RunPostponed
+from orchestrator.kernel.consistency import RunsAndEffects
 from orchestrator.kernel.settling import settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
@@ -231,7 +232,7 @@ class Driver:
         bench, system = Bench(self._record, object()), self._system(case)
         effects, kinds = bench.effects(case.run_id), bench.kinds(case.run_id)
         with self._record.store.read() as tx:
-            breaches = verify(tx, case.run_id).breaches
+            found = verify(tx, case.run_id, [RunsAndEffects(tx)])
         return {
             "state": bench.run(case.run_id).state,
             "effects": [each["state"] for each in effects],
@@ -239,7 +240,7 @@ class Driver:
             "asked": case.asked,
             "doubts": kinds.count("effect.in_doubt"),
             "ends": kinds.count("run.finished"),
-            "breaches": [breach.problem for breach in breaches],
+            "breaches": [each.problem for each in (*found.breaches, *found.mismatches)],
             "trouble": case.trouble,
         }
 

@@ -33,6 +33,7 @@ from orchestrator.kernel.runs import LEASE, RunState
 from orchestrator.ledger.effects import move_effect
 from orchestrator.ledger.states import CALL_GRACE, KEY_MARGIN, State
 from orchestrator.plugins import DoubtClass, TimeLimit
+from orchestrator.record.record import Record
 from orchestrator.record.tables import run
 
 
@@ -199,7 +200,8 @@ def test_an_outcome_that_comes_too_late_is_recorded_and_moves_nothing(
     assert late.data["outcome"] == ("success" if outcome is None else type(outcome).__name__)
 
 
-def test_an_effect_whose_outcome_was_cut_off_the_record_is_not_done_again(bench: Bench, system: FakeSystem) -> None:
+def test_an_effect_whose_outcome_was_cut_off_the_record_is_not_done_again(record: Record, system: FakeSystem) -> None:
+    bench = Bench(record, system)
     run_id = bench.open(SEND_ONE)
     bench.kernel.execute(SEND_ONE, run_id)
     with bench.record.store.write() as tx:

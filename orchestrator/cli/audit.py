@@ -11,9 +11,9 @@ from orchestrator.bootstrap import recorded
 from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.consistency import audit
 from orchestrator.kernel.operations import opened
 from orchestrator.record.trail import COMMITMENT, Event
-from orchestrator.record.verify import verify
 
 app = App(name="audit", help="What happened, from the append-only record.")
 
@@ -52,21 +52,24 @@ def show_run(run: str, *, private: bool = False, json: Json = False) -> None:
 
 @app.command(name="verify")
 def verify_trail(*, json: Json = False) -> int:
-    """Verify the record: chains, hashes, bodies and columns. Exit code 1 if anything was changed.
+    """Verify the record: chains and columns, private values, runs and effects. Exit code 1 if anything was changed.
 
     Args:
         json: Print JSON.
     """
-    record = recorded().record
-    with record.store.read() as tx:
-        found = verify(tx)
+    found = audit(recorded().record)
     if json:
         print_json(fields(found))
     else:
-        say(f"{found.events} events in {found.chains} chains; {len(found.breaches)} broken")
+        say(
+            f"{found.events} events in {found.chains} chains; {len(found.breaches)} broken; "
+            f"{len(found.mismatches)} private values, runs or effects do not fit"
+        )
         for breach in found.breaches:
             say(f"{breach.chain_id} event {breach.chain_seq} ({breach.event_id}): {breach.problem}")
-    return 1 if found.breaches else 0
+        for mismatch in found.mismatches:
+            say(f"{mismatch.where}: {mismatch.problem}")
+    return 0 if found.is_sound else 1
 
 
 def timeline(events: Sequence[Event], values: dict[str, Any] | None = None) -> list[dict[str, Any]]:

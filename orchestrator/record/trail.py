@@ -198,12 +198,16 @@ class Trail:
         """Decrypt the private values of a chain; else as ``private_values``."""
         return dict(self._opened(tx, row) for row in _PRIVATE_OF_CHAIN.rows(tx, {"chain": chain_id}))
 
-    def _opened(self, tx: Connection, row: Any) -> tuple[str, Any]:
+    def prove_private(self, tx: Connection, row: Any) -> bytes:
+        """Return what a row of ``audit_private`` holds, proven to fit its commitment; raises as ``private_values``."""
         place = f"{row.event_id}/{row.commitment}"
         secret = self._vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
         if not hmac.compare_digest(_commit(secret[:SALT_BYTES], secret[SALT_BYTES:]), row.commitment):
             raise RecordError(f"a private value at {place} does not fit its commitment")
-        return row.commitment, json.loads(secret[SALT_BYTES:])
+        return secret[SALT_BYTES:]
+
+    def _opened(self, tx: Connection, row: Any) -> tuple[str, Any]:
+        return row.commitment, json.loads(self.prove_private(tx, row))
 
     def _private(self, tx: Connection, event_id: str, draft: Draft) -> Iterator[dict[str, Any]]:
         """Yield the rows of an event's private values."""
