@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -12,7 +14,10 @@ from orchestrator.errors import ConfigurationError, RunError
 
 
 def run(
-    process: str, *form: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)], json: Json = False
+    process: str,
+    *form: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    json: Json = False,
+    debug: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Execute a process now: ``orchestrator run lost-download --email mary@example.com --product watercolor``.
 
@@ -23,7 +28,10 @@ def run(
         process: The process.
         form: The fields of its form.
         json: Print JSON.
+        debug: Show the words of an error on this terminal. They may name persons: neither log nor record gets them.
     """
+    if debug and not sys.stderr.isatty():
+        raise ConfigurationError("--debug shows what errors say on a terminal alone: what is redirected may be kept")
     app = application()
     definition = app.definition(process)
     request = app.processes[process].read(_fields(form, definition.request.model_fields))
@@ -31,10 +39,19 @@ def run(
     try:
         result = app.kernel.execute(definition, run_id)
     except RunError as exc:
+        if debug:
+            traceback.print_exception(_first(exc))
         _tell({"run": run_id, "state": type(exc).__name__, "reason": str(exc)}, as_json=json)
         return 1
     _tell({"run": run_id, "state": "done", "result": result}, as_json=json)
     return 0
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what an error of ours goes back to."""
+    while before := error.__cause__ or error.__context__:
+        error = before
+    return error
 
 
 def _fields(form: tuple[str, ...], known: Any) -> dict[str, str]:

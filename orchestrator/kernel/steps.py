@@ -33,6 +33,8 @@ from orchestrator.logs import about
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.trail import Sealer
 
+_OURS = Path(__file__).parents[1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
@@ -256,7 +258,7 @@ class _Step:
         except ValidationError as exc:
             raise Unavailable(
                 f"connection {self.bound.connection}: {self.form.name} answered with something else than the "
-                "capability promises; its plug-in must be mended"
+                f"capability promises ({misfit(exc)}); its plug-in must be mended"
             ) from exc
         except Exception as exc:
             raise Unavailable(
@@ -276,7 +278,7 @@ class _Step:
         except ValidationError as exc:
             raise Unavailable(
                 f"connection {self.bound.connection}: the probe of {self.form.name} answered with something else than "
-                "the capability promises; its plug-in must be mended"
+                f"the capability promises ({misfit(exc)}); its plug-in must be mended"
             ) from exc
         except Exception as exc:
             raise Unavailable(
@@ -308,6 +310,19 @@ class RecordedCapability:
 
 
 def where(error: BaseException) -> str:
-    """Return file and line of the innermost frame: what a log may show of an error without its message."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    """Return file and line: what a log may show of an error without its message.
+
+    They are the innermost ones of the process or plug-in that we called, not of a library that it called in turn.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    called = next((frame for frame in frames if not Path(frame.filename).is_relative_to(_OURS)), None)
+    folder = Path(called.filename).parent if called else _OURS
+    theirs = [frame for frame in frames if called is None or Path(frame.filename).parent == folder]
+    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else "an unknown place"
+
+
+def misfit(error: ValidationError) -> str:
+    """Return which field of an answer does not fit, and in what way, never what stood there."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the answer itself"
+    return f"{field}: {first['type']}"

@@ -7,10 +7,15 @@ import dataclasses
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
+import orchestrator.capabilities
 import orchestrator.errors
 import orchestrator.plugins.connector
+from orchestrator.capabilities import Value
 from orchestrator.kit.describing import described, roles
 from orchestrator.kit.generating import environment
 from orchestrator.plugins import API, Connector, DoubtClass, hooks
@@ -31,6 +36,7 @@ def reference() -> str:
             connector=list(_arguments()),
             doubts=list(_doubts()),
             capabilities=[described(role) for role in sorted(roles())],
+            values=[_value(each) for each in _values()],
             errors=_tree(),
         )
     )
@@ -64,6 +70,40 @@ def _doubts() -> Iterator[dict[str, str]]:
     told = [node.value for node in written if isinstance(node, ast.Constant)]
     for member, text in zip(DoubtClass, told, strict=True):
         yield {"name": member.name, "told": str(text)}
+
+
+def _values() -> list[type[Value]]:
+    exported = (getattr(orchestrator.capabilities, name) for name in orchestrator.capabilities.__all__)
+    return [each for each in exported if isinstance(each, type) and issubclass(each, Value) and each is not Value]
+
+
+def _value(value: type[Value]) -> dict[str, Any]:
+    """Describe the fields of a value as they are written, with the strings below them."""
+    told = _strings_below(ast.parse(textwrap.dedent(inspect.getsource(value))).body[0])
+    title = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    fields = [
+        {
+            "name": name,
+            "kind": str(vars(value)["__annotations__"][name]),
+            "default": "" if field.is_required() else repr(field.get_default(call_default_factory=True)),
+            "told": " ".join((told.get(name) or field.description or "").split()),
+        }
+        for name, field in value.model_fields.items()
+    ]
+    return {"name": value.__name__, "title": title, "fields": fields}
+
+
+def _strings_below(tree: ast.stmt) -> dict[str, str]:
+    """Return the string that stands below each field of a class."""
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    return {
+        field.target.id: str(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
 
 
 def _tree() -> str:
