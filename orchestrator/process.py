@@ -9,7 +9,7 @@ and onto the record.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -21,11 +21,14 @@ from orchestrator.capabilities import Work
 from orchestrator.config_file import CONFIG_VARIABLE, find_config
 from orchestrator.errors import ConfigurationError, LeaseLost, PluginError
 from orchestrator.kernel.definition import ProcessDefinition, executing
+from orchestrator.kernel.misfits import misfits
 from orchestrator.plugins import RegisterProcess, hookimpl
 from orchestrator.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NAMED = ("properties", "$defs", "definitions")
+"""Below these, JSON Schemas are known by names that say nothing of what they are."""
 REFERENCE = "run:"
 """A flow parameter that begins so names a run whose input stands in the record, not in Prefect."""
 
@@ -110,10 +113,7 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         try:
             return self.definition.request.model_validate(request)
         except ValidationError as exc:
-            told = "; ".join(
-                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
-                for error in exc.errors(include_input=False, include_url=False, include_context=False)
-            )
+            told = misfits(exc, self.definition.request, authors_words=True)
             raise ConfigurationError(f"the input of process {self.name} does not fit: {told}") from None
 
 
@@ -170,10 +170,38 @@ def _form(definition: ProcessDefinition) -> Callable[..., Any]:
 
 
 def _schema(definition: ProcessDefinition) -> ParameterSchema:
-    """Return the form as Prefect shows it, under the title of the process."""
+    """Return the form as Prefect shows it, under the title of the process.
+
+    Prefect answers what does not match a pattern with the pattern, and refuses blanks around it; so a form has none.
+    The worker reads what was filled in, and says in a sentence what does not fit.
+    """
     schema = parameter_schema(_form(definition))
     schema.properties["request"]["title"] = definition.title
-    return schema
+    return schema.model_copy(
+        update={
+            "properties": _without_patterns(schema.properties),
+            "definitions": _without_patterns(schema.definitions),
+        }
+    )
+
+
+def _without_patterns(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON Schemas, by name, without their patterns."""
+    return {name: _without_pattern(schema) for name, schema in schemas.items()}
+
+
+def _without_pattern(schema: Any) -> Any:
+    match schema:
+        case list():
+            return [_without_pattern(each) for each in schema]
+        case dict():
+            return {
+                key: _without_patterns(value) if key in _NAMED else _without_pattern(value)
+                for key, value in schema.items()
+                if key != "pattern"
+            }
+        case _:
+            return schema
 
 
 __all__ = ["ProcessFlow", "RegisterProcess", "Schedule", "hookimpl", "process"]

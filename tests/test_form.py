@@ -90,13 +90,19 @@ def test_what_fits_is_taken(filled_in: dict[str, Any]) -> None:
         ({"decision": "Do nothing"}, r"field 'decision'.*is not one of \['Do it', 'Do something else'\]"),
         ({"decision": "Do something else"}, "'text' is a required property"),
         ({"decision": "Do something else", "text": ""}, "field 'text'"),
-        ({"decision": "Do something else", "text": " \n"}, "field 'text'"),
         ({"decision": "Do something else", "text": None}, "field 'text'"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(filled_in: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         validate(filled_in, form().schema(), raise_on_error=True)
+
+
+def test_a_blank_text_is_refused_by_the_worker_in_a_sentence() -> None:
+    """Prefect would say that it does not match ``\\S``."""
+    filled_in = {"decision": "Do something else", "text": " \n"}
+    validate(filled_in, form().schema(), raise_on_error=True)
+    assert TIMED.unfit(FilledIn("f-1", filled_in, "").decision(TIMED)) == "option otherwise needs a text: what to do"
 
 
 def test_a_question_that_asks_for_no_text_has_no_field_for_one() -> None:

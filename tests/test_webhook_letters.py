@@ -104,10 +104,10 @@ def test_a_delivery_lies_under_the_key_of_the_person_as_soon_as_it_is_known(app:
 
 def test_an_edit_that_does_not_help_is_told_and_the_letter_stays(app: Application) -> None:
     delivery, letters = accept(app, BROKEN), Letters(app)
-    assert letters.edit(delivery, UNMAPPED, ANN) == "email: Field required"
-    with pytest.raises(ConfigurationError, match=f"{delivery} does not fit: email: Field required; mend it with"):
+    assert letters.edit(delivery, UNMAPPED, ANN) == "email is missing"
+    with pytest.raises(ConfigurationError, match=f"{delivery} does not fit: email is missing; mend it with"):
         letters.resume(delivery, ANN)
-    assert (found(app).state, found(app).note) == (DeliveryState.DEAD_LETTER, "email: Field required")
+    assert (found(app).state, found(app).note) == (DeliveryState.DEAD_LETTER, "email is missing")
 
 
 def test_a_mended_configuration_lets_a_dead_letter_go_on(app: Application, record_url: str, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_person_mends_a_letter_in_their_editor(
     call("edit", delivery)
     call("resume", delivery)
     printed = capsys.readouterr().out
-    assert printed.startswith(f"note: email: Field required\n\n{UNMAPPED.decode()}\nIt fits: orchestrator inbox resume")
+    assert printed.startswith(f"note: email is missing\n\n{UNMAPPED.decode()}\nIt fits: orchestrator inbox resume")
     assert found(app).state is DeliveryState.STARTED
 
 
@@ -219,7 +219,7 @@ def test_a_person_mends_a_letter_from_a_file(
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "Nothing was changed.",
-        "Recorded. It still does not fit: email: Field required",
+        "Recorded. It still does not fit: email is missing",
         "Discarded.",
     ]
     call("--state", "discarded", "--json")

@@ -98,7 +98,7 @@ def test_any_body_is_an_input_or_a_dead_letter(body: bytes | str) -> None:
 
 def test_the_note_of_a_dead_letter_repeats_no_value() -> None:
     found = arrival(b'{"customer": {"email": {"canary": "canary"}}, "items": [{"name": 5}]}')
-    assert found.problem == "email: Input should be a valid string; product: Input should be a valid string"
+    assert found.problem == "email should be a valid string; product should be a valid string"
 
 
 # --- addresses, and calls that were refused ----------------------------------------------------------------------

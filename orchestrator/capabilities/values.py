@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ EmailAddress = Annotated[
         max_length=254,
         pattern=rf"^{_NOT_IN_ADDRESS}+@{_NOT_IN_ADDRESS}+$",
     ),
+    Field(json_schema_extra={"format": "email"}),
 ]
 """One plain address, in lower case; no name, no wildcard, no list (RFC 5321 4.5.3.1.3 for its length)."""
 _ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)

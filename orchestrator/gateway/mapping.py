@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.kernel.misfits import misfits
 from orchestrator.settings import Constant
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
-_REPEATS_INPUT = frozenset({"value_error", "assertion_error"})
 
 
 class Missing:
@@ -70,18 +70,9 @@ def request_from(payload: Any, sources: Mapping[str, str | Constant], model: typ
     try:
         return model.model_validate({field: value for field, value in found.items() if value is not MISSING})
     except ValidationError as exc:
-        raise Unfit("; ".join(_told(exc))) from None
+        raise Unfit(misfits(exc, model)) from None
     except Exception as exc:  # noqa: BLE001 - the validators of a process may raise anything
         raise Unfit(f"the input's own validation failed with {type(exc).__name__}") from None
-
-
-def _told(error: ValidationError) -> list[str]:
-    """Name what does not fit; below the field, and in the words of a process's own validators, values may stand."""
-    told = []
-    for each in error.errors(include_input=False, include_url=False, include_context=False):
-        field = each["loc"][0] if each["loc"] else "the input"
-        told.append(f"{field}: {'is not accepted' if each['type'] in _REPEATS_INPUT else each['msg']}")
-    return list(dict.fromkeys(told))
 
 
 def _refuse(constant: str) -> None:

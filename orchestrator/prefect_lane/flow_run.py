@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from orchestrator.bootstrap import Application, application
 from orchestrator.errors import (
     AwaitingDecision,
+    ConfigurationError,
     LeaseLost,
     OrchestratorError,
     RunCancelled,
@@ -93,7 +94,10 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     """
     app = application()
     flow_run = _flow_run()
-    run_id = _run_id(app, flow, request, flow_run)
+    try:
+        run_id = _run_id(app, flow, request, flow_run)
+    except ConfigurationError as exc:
+        return Failed(message=str(exc), data=exc)
     get_run_logger().info("On the record as run %s; see: orchestrator audit show %s", run_id, run_id)
     try:
         return app.kernel.execute(flow.definition, run_id, TaskRuns())

@@ -64,9 +64,8 @@ class Form:
             needed = "Only with the answers above that ask for it."
             fields["text"] = {"title": "Text", "description": needed, "type": "string", "position": 1}
             chosen = {"decision": {"enum": [option.label for option in writing]}}
-            text = {"type": "string", "minLength": 1, "pattern": r"\S"}
             schema["if"] = {"properties": chosen, "required": ["decision"]}
-            schema["then"] = {"properties": {"text": text}, "required": ["text"]}
+            schema["then"] = {"properties": {"text": {"type": "string", "minLength": 1}}, "required": ["text"]}
         return schema
 
     def description(self) -> str:
