@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from cyclopts import App
 
 from orchestrator.cli import main
 
@@ -38,6 +40,14 @@ class Console:
             main(arguments)
         out, err = self._capsys.readouterr()
         return Said(int(ended.value.code or 0), out, err)
+
+
+def commands(group: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Return every command and every word below it."""
+    for name in group:
+        if not name.startswith("-"):
+            yield (*path, name)
+            yield from commands(group[name], (*path, name))
 
 
 def command(*arguments: str, **environment: str) -> Said:

@@ -98,9 +98,13 @@ class Office:
         """Execute lost-download as far as it gets; return the run."""
         definition = self.app.definition("lost-download")
         run_id = self.app.open_run(definition, definition.request.model_validate({"email": email}))
-        with suppress(RunError):
-            self.app.kernel.execute(definition, run_id)
+        self.execute(run_id)
         return run_id
+
+    def execute(self, run_id: str) -> None:
+        """Execute a run of lost-download as far as it gets."""
+        with suppress(RunError):
+            self.app.kernel.execute(self.app.definition("lost-download"), run_id)
 
     def ask(self) -> tuple[str, str]:
         """Let a run ask a person; return run and question."""

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cyclopts import App
-from sample_console import Console, command
+from sample_console import Console, command, commands
 from sample_office import ANNA, CONFIG, Office
 
 from orchestrator.bootstrap import use
@@ -190,13 +190,6 @@ def test_what_is_called_wrongly_is_explained_without_a_traceback(
     assert "Error" in said.out + said.err
 
 
-def commands(group: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name in group:
-        if not name.startswith("-"):
-            yield (*path, name)
-            yield from commands(group[name], (*path, name))
-
-
 def test_each_command_explains_itself(console: Console) -> None:
     known = list(commands(app))
     assert {("demo",), ("run",), ("worker",), ("inbox", "close"), ("audit", "verify")} <= set(known)
@@ -204,6 +197,31 @@ def test_each_command_explains_itself(console: Console) -> None:
         said = console(*path, "--help")
         assert (said.code, said.err) == (0, ""), path
         assert said.out.startswith(" ".join(["Usage: orchestrator", *path])), path
+        assert "Exit code 0" in said.out, path
+
+
+GROUPS = {(), ("audit",), ("connectors",), ("new",)}
+"""They do nothing without another word."""
+
+
+@pytest.mark.parametrize("path", [path for path in commands(app) if path not in GROUPS], ids=" ".join)
+def test_the_help_of_each_command_shows_a_call_that_fits(
+    console: Console, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    (example,) = re.findall(r"Example: orchestrator ([^<\n]+)", console(*path, "--help").out)
+    words = example.split()
+    assert tuple(words[: len(path)]) == path
+    app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    assert command("--install-completion", "--shell", "bash", "--output", str(script)).code == 0
+    typed = "COMP_WORDS=(orchestrator inbox --state ''); COMP_CWORD=3; _orchestrator"
+    ask = f'source {script}; {typed}; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["/bin/bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["new", "settled", "for-person", "started", "dead-letter", "discarded"]
 
 
 def test_every_field_of_a_listing_can_be_read_by_a_program(office: Office, console: Console) -> None:

@@ -83,6 +83,8 @@ LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "runs": lambda app: app.runs.listed(limit=20),
     "runs --state": lambda app: app.runs.listed(state=RunState.DONE, limit=20),
     "runs --customer": customer,
+    "how many runs": lambda app: app.runs.count(state=RunState.DONE, at_most=1000),
+    "how much mail": lambda app: app.inbox.count(at_most=1000),
     "inbox": lambda app: app.inbox.listed(limit=50),
     "inbox --state": lambda app: app.inbox.listed(state=DeliveryState.STARTED, limit=50),
     "decisions": lambda app: app.people.open_questions(),

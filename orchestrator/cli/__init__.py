@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from orchestrator.cli.output import complain
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
 from orchestrator.logs import guard
@@ -18,7 +19,11 @@ from orchestrator.logs import guard
 app = App(
     name="orchestrator",
     help="Run business processes over the systems of a business, every run on the record.",
+    help_epilogue="Exit code 0: done. 1: not done, or something is wrong; it is said what. 2: called wrongly.",
     version=lambda: version("process-orchestrator"),
+)
+app.register_install_completion_command(
+    add_to_startup=False, help="Let your shell complete commands and options; it says where, and what else to do."
 )
 # Commands are imported when they are called: asking for help costs nothing of what they need.
 for _name, _function, _help in (
@@ -53,6 +58,13 @@ def _launch(
     return app(tokens)
 
 
+def _explain_in_full(tokens: Sequence[str]) -> None:
+    """Let the help of a command be its docstring; the short text is for the list of commands."""
+    command = next((token for token in tokens if not token.startswith("-") and token in app), None)
+    if command is not None and app[command].default_command is not None:
+        app[command].help = None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error of ours is one line on standard error and exit code 1.
 
@@ -61,10 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         guard()
+    _explain_in_full(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(app.meta(arguments))
     except OrchestratorError as exc:
-        sys.stderr.write(f"{exc}\n")
+        complain(str(exc))
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)

@@ -22,6 +22,8 @@ app = App(name="audit", help="What happened, from the append-only record.")
 def tail(*, lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20, json: Json = False) -> None:
     """Show the newest events of all runs.
 
+    Example: ``orchestrator audit tail -n 100``
+
     Args:
         lines: How many.
         json: Print JSON.
@@ -29,12 +31,14 @@ def tail(*, lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20, json:
     record = recorded().record
     with record.store.read() as tx:
         events = record.trail.latest(tx, limit=lines)
-    _show(events, ("at", "run", "kind", "step", "what", "connection"), as_json=json)
+    _show(events, ("at", "kind", "run", "what", "connection", "step"), as_json=json)
 
 
 @app.command(name="show")
 def show_run(run: str, *, private: bool = False, json: Json = False) -> None:
     """Show what happened in one run.
+
+    Example: ``orchestrator audit show r-0123456789abcdef01234567 --private``
 
     Args:
         run: The run's id.
@@ -53,6 +57,8 @@ def show_run(run: str, *, private: bool = False, json: Json = False) -> None:
 @app.command(name="verify")
 def verify_trail(*, json: Json = False) -> int:
     """Verify the record: chains and columns, private values, runs and effects. Exit code 1 if anything was changed.
+
+    Example: ``orchestrator audit verify --json``
 
     Args:
         json: Print JSON.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cyclopts import App
@@ -12,27 +12,32 @@ from cyclopts import App
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bindings.health import Ailing
 from orchestrator.bootstrap import Application, application, recorded
-from orchestrator.cli.output import Json, say, show
+from orchestrator.cli.output import Json, say, say_text, show
+from orchestrator.cli.subscriptions import hooks, reconcile
 from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
 from orchestrator.plugins.authorization import Authorizable
+from orchestrator.record.clock import moment
 
 connections = App(name="connections", help="List the connections; grant one access to its system; keep its hooks.")
-connections.command("orchestrator.cli.subscriptions:hooks", name="hooks", help="What a system sends to webhooks.")
-connections.command("orchestrator.cli.subscriptions:reconcile", name="reconcile", help="What it has failed to send.")
+connections.command(hooks)
+connections.command(reconcile)
 
 
 @connections.default
 def listed(*, json: Json = False) -> None:
     """List the connections: which connector, which capabilities, and how the last calls went.
 
+    Example: ``orchestrator connections``
+
     Args:
         json: Print JSON.
     """
     app = recorded()
     ailing = {each.connection: each for each in app.health.ailing()}
-    rows = [{**_row(app, name), **_state(ailing.get(name))} for name in app.connections]
-    columns = ("connection", "connector", "provides", "version", "state", "since", "reason")
+    now = app.record.clock()
+    rows = [{**_row(app, name), **_state(ailing.get(name), now)} for name in app.connections]
+    columns = ("connection", "state", "lasting", "reason", "connector", "provides", "version")
     show(rows, columns, as_json=json, empty="No connections.")
 
 
@@ -43,6 +48,8 @@ def authorize(name: str, *, port: int = 0, minutes: float = 10) -> None:
     Prints an address to open in any browser, and waits for the answer on this machine. If the browser runs on another
     machine, either forward the port first (ssh -L PORT:127.0.0.1:PORT this-machine), or let the browser fail to open
     its last address and call that address here (curl 'ADDRESS').
+
+    Example: ``orchestrator connections authorize crm --port 8765``
 
     Args:
         name: The connection.
@@ -56,7 +63,9 @@ def authorize(name: str, *, port: int = 0, minutes: float = 10) -> None:
         raise ConfigurationError(f'connection "{name}" has no access to grant: its credential stands in its settings')
     with Loopback(secrets.token_urlsafe(32), port=port) as loopback:
         url = connection.authorization_url(loopback.redirect_uri, loopback.state)
-        say(f"Open this address in a browser, and grant access:\n\n{url}\n\nWaiting on {loopback.redirect_uri} ...")
+        say_text(
+            f"Open this address in a browser, and grant access:\n\n{url}\n\nWaiting on {loopback.redirect_uri} ..."
+        )
         sys.stdout.flush()
         code = loopback.wait(timedelta(minutes=minutes))
     say(connection.redeem(code, loopback.redirect_uri))
@@ -72,7 +81,8 @@ def _row(app: Application, name: str) -> dict[str, Any]:
     }
 
 
-def _state(ailing: Ailing | None) -> dict[str, Any]:
+def _state(ailing: Ailing | None, now: datetime) -> dict[str, Any]:
     if ailing is None:
-        return {"state": ConnectionState.WORKING, "since": None, "reason": ""}
-    return {"state": ailing.state, "since": ailing.since, "reason": ailing.reason}
+        return {"state": ConnectionState.WORKING, "since": None, "lasting": None, "reason": ""}
+    lasting = now - moment(ailing.since)
+    return {"state": ailing.state, "since": ailing.since, "lasting": lasting, "reason": ailing.reason}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from cyclopts import App
 
-from orchestrator.cli.output import Json, print_json, say, show
+from orchestrator.cli.output import Json, complain, print_json, say, show
 from orchestrator.kit.examining import examine, installed_connector
 from orchestrator.kit.tiers import Tier, counted, rulings, tier_of
 
@@ -20,6 +19,8 @@ def examined(name: str, *, tests: Path = TESTS, json: Json = False) -> int:
     """Run the contracts of a connector, and tell its tier: none, bronze, silver, gold or platinum.
 
     Exit code 1 if it does not reach bronze, or if a test failed.
+
+    Example: ``orchestrator connectors test s3 --tests tests``
 
     Args:
         name: The connector.
@@ -36,7 +37,7 @@ def examined(name: str, *, tests: Path = TESTS, json: Json = False) -> int:
     ]
     failed = any(note.outcome == "failed" for note in evidence.notes)
     if failed:
-        sys.stderr.write(said)
+        complain(said)
     if json:
         print_json({"connector": name, "tier": tier, "contracts": contracts, "rules": rules})
     else:

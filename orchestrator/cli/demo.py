@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from orchestrator.cli.output import Json, fields, print_json
+from orchestrator.cli.output import Json, complain, fields, print_json
 from orchestrator.errors import ConfigurationError
 
 CONFIG = Path("config/sandbox.toml")
@@ -32,6 +32,8 @@ def demo(
     """Run the main job on this machine: a customer's mail comes in, a fresh link goes out, the file arrives.
 
     Exit code 0 only if every stage was seen to work.
+
+    Example: ``orchestrator demo --once --crm keap``
 
     Args:
         once: Stop when the job is done.
@@ -72,5 +74,4 @@ def _stay(prefect_ui: str, gateway: str) -> None:
 
 
 def _progress(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    complain(line)

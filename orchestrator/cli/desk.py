@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from orchestrator.bootstrap import recorded, this_user
+from orchestrator.bootstrap import Application, recorded, this_user
 from orchestrator.capabilities import Decision
-from orchestrator.cli.output import Json, Several, cell, each, fields, print_json, say, show
+from orchestrator.cli.given import Given, given_line, given_text
+from orchestrator.cli.output import COUNTED, Json, Several, cell, each, fields, print_json, say, say_text, show
 from orchestrator.desk.answers import held_runs
 from orchestrator.desk.people import OpenQuestion
 from orchestrator.errors import ConfigurationError, NotRecorded
@@ -23,17 +24,21 @@ runs = App(name="runs", help="Runs and where they stand.")
 def open_decisions(*, json: Json = False) -> None:
     """List the questions that wait for an answer.
 
+    Example: ``orchestrator decisions --json``
+
     Args:
         json: Print JSON.
     """
     rows = [_row(waiting) for waiting in recorded().people.open_questions()]
-    columns = ("question_id", "title", "role", "waiting", "due_at", "overdue", "options")
+    columns = ("question_id", "waiting", "title", "overdue", "due_at", "role", "options")
     show(rows, columns, as_json=json, empty="Nobody waits for a decision.")
 
 
 @decisions.command(name="show")
 def show_decision(question: str, *, json: Json = False) -> None:
     """Show a question, what is known, and how it can be answered.
+
+    Example: ``orchestrator decisions show f-0123456789abcdef0123456789abcdef``
 
     Args:
         question: The question's id.
@@ -43,14 +48,17 @@ def show_decision(question: str, *, json: Json = False) -> None:
     if json:
         print_json(_row(waiting))
         return
-    say(f"{waiting.question.title}\n\n{waiting.question.known}\n")
+    say(waiting.question.title)
+    say_text(f"\n{waiting.question.known}\n")
     for name in ("role", "waiting", "due_at", "otherwise", "run_id", "case_id"):
         if value := _row(waiting)[name]:
             say(f"{name.removesuffix('_id').replace('_', ' ')}: {cell(value)}")
-    say("\nAnswers:")
+    say()
+    say("Answers:")
     for option in waiting.question.options:
         text = f" --text '({option.needs_text})'" if option.needs_text else ""
-        say(f"  orchestrator decisions answer {question} {option.key}{text}\n      {option.label}")
+        say(f"  orchestrator decisions answer {question} {option.key}{text}")
+        say(f"      {option.label}")
 
 
 def _row(waiting: OpenQuestion) -> dict[str, Any]:
@@ -64,14 +72,17 @@ def _row(waiting: OpenQuestion) -> dict[str, Any]:
 
 
 @decisions.command
-def answer(question: str, option: str, *, text: str = "") -> None:
+def answer(question: str, option: str, *, text: Given = "") -> None:
     """Answer a question; its run goes on.
+
+    Example: ``orchestrator decisions answer f-0123456789abcdef0123456789abcdef answer --text - < answer.txt``
 
     Args:
         question: The question's id.
         option: The key of one of its options.
-        text: What the option asks for.
+        text: What the option asks for; ``-`` reads it from standard input, to its end.
     """
+    text = given_text("--text", text)
     recorded().people.answer(question, Decision(option=option, text=text), this_user())
     say("Recorded. The worker goes on with the run.")
 
@@ -80,33 +91,43 @@ def answer(question: str, option: str, *, text: str = "") -> None:
 def listed_runs(
     *,
     state: RunState | None = None,
-    customer: str | None = None,
+    customer: Given | None = None,
     lines: Annotated[int, Parameter(name=["-n", "--lines"])] = 20,
     json: Json = False,
 ) -> None:
     """List runs, newest first.
 
+    Example: ``orchestrator runs --state parked``
+
     Args:
         state: Only runs in this state; ``parked`` ones wait for a person.
-        customer: Only runs about the customer with this address.
+        customer: Only runs about the customer with this address; ``-`` reads it from standard input.
         lines: At most so many.
         json: Print JSON.
     """
     app = recorded()
-    subject_ref = None
-    if customer is not None:
-        with app.record.store.read() as tx:
-            subject_ref = app.record.vault.find(tx, customer)
-        if subject_ref is None:
-            raise NotRecorded("no run is about a customer with that address")
-    rows = [fields(run) for run in app.runs.listed(state=state, subject_ref=subject_ref, limit=lines)]
-    columns = ("run_id", "process", "state", "created_at", "due_at", "ended_at", "case_id", "reason")
-    show(rows, columns, as_json=json, empty="No such run." if state or customer else "No runs yet.")
+    subject_ref = None if customer is None else _subject(app, given_line("--customer", customer))
+    listed = app.runs.listed(state=state, subject_ref=subject_ref, limit=lines)
+    now = app.record.clock()
+    rows = [{**fields(run), "age": now - run.created_at} for run in listed]
+    columns = ("run_id", "age", "state", "reason", "process", "case_id", "created_at", "due_at", "ended_at")
+    total = app.runs.count(state=state, subject_ref=subject_ref, at_most=COUNTED)
+    show(rows, columns, as_json=json, empty="No such run." if state or customer else "No runs yet.", total=total)
+
+
+def _subject(app: Application, customer: str) -> str:
+    with app.record.store.read() as tx:
+        subject_ref = app.record.vault.find(tx, customer)
+    if subject_ref is None:
+        raise NotRecorded("no run is about a customer with that address")
+    return subject_ref
 
 
 @runs.command
 def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Let parked or failed runs go on, after you have mended what stopped them.
+
+    Example: ``orchestrator runs resume r-0123456789abcdef01234567``
 
     Args:
         runs: The ids of the runs.
@@ -126,6 +147,8 @@ def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative=""
 @runs.command
 def cancel(run: str) -> None:
     """Cancel a run; one that is under way stops before its next step.
+
+    Example: ``orchestrator runs cancel r-0123456789abcdef01234567``
 
     Args:
         run: The run's id.

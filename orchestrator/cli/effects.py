@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.settling import happened_twice, open_effects
 from orchestrator.kernel.settling import settle as settle_effect
 from orchestrator.ledger.states import Cause
+from orchestrator.record.clock import moment
 
 app = App(name="effects", help="Outward changes whose outcome is not known, or that happened twice.")
 Flag = Annotated[bool, Parameter(negative="")]
@@ -22,11 +23,15 @@ Flag = Annotated[bool, Parameter(negative="")]
 def listed(*, json: Json = False) -> None:
     """List effects that are under way, in doubt, or wait for a person.
 
+    Example: ``orchestrator effects``
+
     Args:
         json: Print JSON.
     """
-    rows = [fields(effect) for effect in open_effects(recorded().record)]
-    columns = ("effect_id", "state", "operation", "connection", "doubt", "attempt", "run_id", "updated_at")
+    record = recorded().record
+    now = record.clock()
+    rows = [{**fields(effect), "age": now - moment(effect.updated_at)} for effect in open_effects(record)]
+    columns = ("effect_id", "age", "state", "operation", "connection", "doubt", "attempt", "run_id", "updated_at")
     show(rows, columns, as_json=json, empty="No effect is open.")
 
 
@@ -49,6 +54,8 @@ def twice(*, private: Flag = False, json: Json = False) -> None:
 @app.command
 def settle(effect: str, *, happened: Flag = False, retry: Flag = False, give_up: Flag = False) -> None:
     """Say what became of an effect that nobody else can know; its run goes on.
+
+    Example: ``orchestrator effects settle f-0123456789abcdef0123456789abcdef --happened``
 
     Args:
         effect: The effect's id.

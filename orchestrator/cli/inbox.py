@@ -6,17 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import recorded, this_user
-from orchestrator.cli.output import Json, Several, each, fields, print_json, say, show
-from orchestrator.desk.inbox import Delivery, DeliveryState, gone
+from orchestrator.cli.output import COUNTED, Json, Several, each, fields, print_json, say, say_text, show
+from orchestrator.desk.inbox import Delivery, DeliveryState, InboxDesk, gone
 from orchestrator.errors import ConfigurationError
 from orchestrator.gateway.letters import Letters
+from orchestrator.record.clock import moment
 from orchestrator.settings import WEBHOOK
 
 inbox = App(name="inbox", help="Mail and webhook deliveries that were taken in.")
@@ -31,19 +33,37 @@ def deliveries(
 ) -> None:
     """List mail and webhook deliveries that were taken in, newest first.
 
+    Example: ``orchestrator inbox --state for-person``
+
     Args:
         state: Only those in this state; ``for-person`` and ``dead-letter`` wait for somebody.
         lines: At most so many.
         json: Print JSON.
     """
-    rows = [fields(delivery) for delivery in recorded().inbox.listed(state=state, limit=lines)]
-    columns = ("delivery", "source", "received_at", "state", "note", "case_id")
-    show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.")
+    app = recorded()
+    now = app.record.clock()
+    rows = [_row(app.inbox, delivery, now) for delivery in app.inbox.listed(state=state, limit=lines)]
+    columns = ("delivery", "age", "sender", "subject", "note", "state", "source", "received_at", "run_id", "case_id")
+    total = app.inbox.count(state, at_most=COUNTED)
+    show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.", total=total)
+
+
+def _row(desk: InboxDesk, delivery: Delivery, now: datetime) -> dict[str, Any]:
+    head = desk.head(delivery)
+    name, at, domain = head.sender.partition("@")
+    return {
+        **fields(delivery),
+        "age": now - moment(delivery.received_at),
+        "sender": f"{name[:1]}…{at}{domain}" if at else "",
+        "subject": head.subject,
+    }
 
 
 @inbox.command(name="show")
 def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> None:
     """Show a mail as far as it can be read, or the payload of a webhook's delivery.
+
+    Example: ``orchestrator inbox show d-0123456789abcdef01234567``
 
     Args:
         delivery: The delivery's id.
@@ -52,7 +72,7 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
     """
     desk = recorded().inbox
     if raw:
-        sys.stdout.buffer.write(desk.raw(delivery)[0])
+        _write_raw(desk.raw(delivery)[0])
         return
     held = desk.get(delivery)
     if held.vacuumed_at is not None:
@@ -68,12 +88,14 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
         return
     for name, value in mail.model_dump(mode="json", exclude={"text"}).items():
         say(f"{name.replace('_', ' ')}: {value}")
-    say(f"\n{mail.text}")
+    say_text(f"\n{mail.text}")
 
 
 @inbox.command
 def close(deliveries: Several, /) -> int:
     """File mails that you have dealt with.
+
+    Example: ``orchestrator inbox close d-0123456789abcdef01234567``
 
     Args:
         deliveries: The ids of the deliveries.
@@ -90,6 +112,8 @@ def close(deliveries: Several, /) -> int:
 @inbox.command
 def edit(delivery: str, *, file: Path | None = None) -> None:
     """Mend the payload of a dead letter, in $EDITOR; then `orchestrator inbox resume` it.
+
+    Example: ``orchestrator inbox edit d-0123456789abcdef01234567 --file corrected.json``
 
     Args:
         delivery: The delivery's id.
@@ -111,6 +135,8 @@ def resume(deliveries: Several, /) -> int:
 
     To let mails go out that were held: `orchestrator runs resume`.
 
+    Example: ``orchestrator inbox resume d-0123456789abcdef01234567``
+
     Args:
         deliveries: The ids of the deliveries.
     """
@@ -124,6 +150,8 @@ def rerun(deliveries: Several, /) -> int:
 
     To go on where a failed run stopped instead: `orchestrator runs resume`.
 
+    Example: ``orchestrator inbox rerun d-0123456789abcdef01234567``
+
     Args:
         deliveries: The ids of the deliveries.
     """
@@ -134,6 +162,8 @@ def rerun(deliveries: Several, /) -> int:
 @inbox.command
 def discard(deliveries: Several, /) -> int:
     """Throw dead letters away.
+
+    Example: ``orchestrator inbox discard d-0123456789abcdef01234567``
 
     Args:
         deliveries: The ids of the deliveries.
@@ -147,6 +177,12 @@ def discard(deliveries: Several, /) -> int:
     return each(deliveries, throw_away)
 
 
+def _write_raw(body: bytes) -> None:
+    if sys.stdout.isatty():
+        raise ConfigurationError("raw bytes can control a terminal; write them to a file: ... --raw > FILE")
+    sys.stdout.buffer.write(body)
+
+
 def _ready(run_id: str) -> str:
     return f"Ready: run {run_id}. The worker executes it."
 
@@ -157,7 +193,8 @@ def _show_emptied(held: Delivery, *, as_json: bool) -> None:
         return
     for name, value in fields(held).items():
         say(f"{name.replace('_', ' ')}: {value or ''}".rstrip())
-    say(f"\n{gone(held)}")
+    say()
+    say(gone(held))
 
 
 def _show_payload(payload: bytes, note: str, *, as_json: bool) -> None:
@@ -166,8 +203,9 @@ def _show_payload(payload: bytes, note: str, *, as_json: bool) -> None:
         print_json({"note": note, "payload": text})
         return
     if note:
-        say(f"note: {note}\n")
-    say(text)
+        say(f"note: {note}")
+        say()
+    say_text(text)
 
 
 def _edited(payload: bytes) -> bytes:

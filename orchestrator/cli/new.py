@@ -18,6 +18,8 @@ HERE = Path()
 def connector(name: str, *, provides: list[str], into: Path = HERE) -> None:
     """Write the package of a connector that installs and passes its own tests at once.
 
+    Example: ``orchestrator new connector acme-files --provides FileLinks``
+
     Args:
         name: What connector = "..." will say in the configuration.
         provides: A capability that it is to give, such as FileLinks; several: write the option several times.
@@ -29,6 +31,8 @@ def connector(name: str, *, provides: list[str], into: Path = HERE) -> None:
 @new.command
 def process(name: str, *, into: Path = HERE) -> None:
     """Write the package of a process that installs and passes its own tests at once.
+
+    Example: ``orchestrator new process refund-request``
 
     Args:
         name: A noun phrase, such as refund-request.

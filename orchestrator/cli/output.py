@@ -1,4 +1,8 @@
-"""Output: tables for people, JSON for programs."""
+"""Output: tables and text for people, JSON for programs.
+
+Nothing else prints. What a mail, a webhook or a system brought can hold controls of the terminal; it is cleaned here,
+whatever command prints it.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +17,73 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from orchestrator.cli.printable import printable_line, printable_text
+from orchestrator.cli.tables import cell, print_table
 from orchestrator.errors import OrchestratorError
 
-WIDE = 10_000
-"""Characters of a line that no terminal shows, but a program such as grep reads."""
+__all__ = [
+    "COUNTED",
+    "Json",
+    "Several",
+    "cell",
+    "complain",
+    "each",
+    "fields",
+    "print_json",
+    "say",
+    "say_text",
+    "show",
+]
+COUNTED = 10_000
+"""Lists count no further how many more there are."""
 Several = tuple[str, ...]
 """One id or more, as a positional parameter."""
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
 
 
-def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
-    """Print rows as a table, or all their fields as JSON.
+def show(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str, total: int | None = None
+) -> None:
+    """Print rows as a table, or all their fields as JSON; say what was left out.
 
     Args:
         rows: What to print.
-        columns: The columns that people need.
+        columns: The columns that people need, the most useful first.
         as_json: Whether a program reads it.
         empty: What to say if there is nothing.
+        total: How many there are in all, if these may be the first of more; ``-n`` shows more of them.
     """
     if as_json:
         print_json(list(rows))
     elif not rows:
         say(empty)
-    else:
-        _print_table(rows, columns)
+    elif left_out := print_table(rows, columns):
+        say(f"Not shown here: {', '.join(left_out)}; a wider terminal or --json shows it.")
+    if total is not None and total > len(rows) > 0:
+        counted = f"{COUNTED} or more" if total == COUNTED else total
+        (complain if as_json else say)(f"{len(rows)} of {counted}; to see more: -n {total}")
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, default=_plain, indent=2) + "\n")
+    """Print a value as JSON, in printable ASCII alone."""
+    text = json.dumps(value, default=_plain, indent=2, ensure_ascii=True)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def say(line: str = "") -> None:
     """Print a line."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable_line(line)}\n")
+
+
+def say_text(text: str) -> None:
+    """Print a text of several lines."""
+    sys.stdout.write(f"{printable_text(text)}\n")
+
+
+def complain(text: str) -> None:
+    """Print what went wrong, to standard error."""
+    sys.stderr.write(f"{printable_text(text)}\n")
+    sys.stderr.flush()
 
 
 def each(ids: Sequence[str], act: Callable[[str], str]) -> int:
@@ -64,7 +101,7 @@ def each(ids: Sequence[str], act: Callable[[str], str]) -> int:
         try:
             say(act(one))
         except OrchestratorError as exc:
-            sys.stderr.write(f"{exc}\n")
+            complain(str(exc))
             code = 1
     return code
 
@@ -72,36 +109,6 @@ def each(ids: Sequence[str], act: Callable[[str], str]) -> int:
 def fields(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        # The first column names the row: people copy it into the next command.
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == columns[0])
-    for row in rows:
-        table.add_row(*(Text(cell(row[column])) for column in columns))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-
-
-def cell(value: Any) -> str:
-    """Return a value as people read it."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S}"
-        case list() | tuple():
-            return ", ".join(str(item) for item in value)
-        case _:
-            return str(value)
 
 
 def _plain(value: Any) -> Any:

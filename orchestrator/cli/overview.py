@@ -17,17 +17,21 @@ from orchestrator.settings import Settings
 def plugins(*, json: Json = False) -> None:
     """List the plug-ins, what they offer, and what is wrong with broken ones.
 
+    Example: ``orchestrator plugins``
+
     Args:
         json: Print JSON.
     """
     app = _installed()
     _load_all(app)
     rows = [{**fields(report), "offers": (*report.connectors, *report.processes)} for report in app.plugins.reports]
-    show(rows, ("name", "state", "offers", "distribution", "version", "problem"), as_json=json, empty="No plug-ins.")
+    show(rows, ("name", "state", "offers", "problem", "distribution", "version"), as_json=json, empty="No plug-ins.")
 
 
 def processes(process: str | None = None, *, json: Json = False) -> None:
     """List the processes and what answers their needs, or show the form of one.
+
+    Example: ``orchestrator processes lost-download``
 
     Args:
         process: The process whose form to show.
@@ -42,14 +46,18 @@ def processes(process: str | None = None, *, json: Json = False) -> None:
     if json:
         print_json(form)
         return
-    say(f"{app.definition(process).title}\n")
+    say(app.definition(process).title)
+    say()
     for name, field in form["properties"].items():
         needed = "" if name in form.get("required", ()) else " (optional)"
-        say(f"  --{name.replace('_', '-')}{needed}\n      {field.get('description', field.get('title', ''))}")
+        say(f"  --{name.replace('_', '-')}{needed}")
+        say(f"      {field.get('description', field.get('title', ''))}")
 
 
 def check(*, json: Json = False) -> int:
     """Check that everything fits together and that every connection works. Exit code 1 on any problem.
+
+    Example: ``orchestrator check --json``
 
     Args:
         json: Print JSON.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from orchestrator.bootstrap import application
+from orchestrator.cli.given import given_line
 from orchestrator.cli.output import Json, print_json, say
 from orchestrator.errors import ConfigurationError, RunError
 
@@ -19,10 +20,12 @@ def run(
     json: Json = False,
     debug: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Execute a process now: ``orchestrator run lost-download --email mary@example.com --product watercolor``.
+    """Execute a process now. Exit code 1 if it has not come to its end.
 
-    The fields of its form are options; ``orchestrator processes PROCESS`` lists them. The worker shows the run in
-    Prefect.
+    The fields of its form are options; ``orchestrator processes PROCESS`` lists them. ``-`` stands for a line of
+    standard input, so that no address need stand on the command line. The worker shows the run in Prefect.
+
+    Example: ``orchestrator run lost-download --email - --product watercolor``
 
     Args:
         process: The process.
@@ -66,7 +69,7 @@ def _fields(form: tuple[str, ...], known: Any) -> dict[str, str]:
             raise ConfigurationError(f"{name} is no field of this form; its fields are {options}")
         if "=" not in name and not value:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
-        given[field] = value
+        given[field] = given_line(f"--{field.replace('_', '-')}", value)
     return given
 
 

@@ -27,6 +27,8 @@ OnlyRuns = Annotated[
 def up(*, log: Log = None) -> int:
     """Run gateway, worker and Prefect's server, start again what dies, and stop all of it at SIGTERM.
 
+    Example: ``orchestrator up --log json``
+
     Args:
         log: How the log is written.
     """
@@ -42,6 +44,8 @@ def up(*, log: Log = None) -> int:
 def gateway(*, log: Log = None) -> None:
     """Take webhooks in, until stopped (Ctrl-C, SIGTERM).
 
+    Example: ``orchestrator gateway --log text``
+
     Args:
         log: How the log is written.
     """
@@ -53,6 +57,8 @@ def gateway(*, log: Log = None) -> None:
 
 def worker(*, only_runs: OnlyRuns = False, log: Log = None) -> None:
     """Take mail in and execute runs, until stopped (Ctrl-C, SIGTERM).
+
+    Example: ``orchestrator worker --only-runs``
 
     Args:
         only_runs: Execute runs and do nothing else, beside a worker that does.
@@ -67,6 +73,8 @@ def worker(*, only_runs: OnlyRuns = False, log: Log = None) -> None:
 
 def ready(*, json: Json = False) -> int:
     """Ask the gateway of this machine whether the service does its work; exit code 0 if it does.
+
+    Example: ``orchestrator ready``
 
     Args:
         json: Print JSON.

@@ -26,6 +26,8 @@ def hooks(
 ) -> int:
     """List what a connection's system sends to webhooks. Exit code 1 if any of it does not work.
 
+    Example: ``orchestrator connections hooks crm --verify``
+
     Args:
         name: The connection.
         subscribe: An address, and the events that are to be sent to it: ADDRESS EVENT...
@@ -53,6 +55,8 @@ def reconcile(name: str, webhook: str, *, hours: float = 24, json: Json = False)
     """Ask a connection's system what it should have told a webhook, and take in what it has not.
 
     What was missed is stored as if it had been sent; its runs are executed by the worker.
+
+    Example: ``orchestrator connections reconcile crm crm_orders --hours 48``
 
     Args:
         name: The connection.

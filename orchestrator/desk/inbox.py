@@ -9,17 +9,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from orchestrator.capabilities import IncomingMail, Receipt
 from orchestrator.errors import NotFound, NotRecorded
-from orchestrator.intake.reading import read_mail
+from orchestrator.intake.reading import MailHead, read_head, read_mail
 from orchestrator.ledger.effects import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
+from orchestrator.record.sql import count_up_to
 from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft
+from orchestrator.settings import WEBHOOK
 
 OURS = "our own mail"
 EFFECT_ID = re.compile(r"<(f-[0-9a-f]{32})@")
@@ -137,11 +139,19 @@ class InboxDesk:
 
     def listed(self, *, state: DeliveryState | None = None, limit: int) -> list[Delivery]:
         """Return the newest deliveries, newest first."""
-        chosen = select(inbox).order_by(inbox.c.accepted_at.desc()).limit(limit)
-        if state is not None:
-            chosen = chosen.where(inbox.c.state == state)
         with self._record.store.read() as tx:
-            return [_delivery(row) for row in tx.execute(chosen)]
+            return [_delivery(row) for row in tx.execute(_chosen(state).limit(limit))]
+
+    def count(self, state: DeliveryState | None = None, *, at_most: int) -> int:
+        """Return how many deliveries ``listed`` finds, counted no further than told."""
+        with self._record.store.read() as tx:
+            return count_up_to(tx, _chosen(state), at_most)
+
+    def head(self, delivery: Delivery) -> MailHead:
+        """Return who wrote a mail and what about; empty for what is no mail, or is not there any more."""
+        if delivery.vacuumed_at is not None or delivery.source.startswith(WEBHOOK):
+            return MailHead(sender="", subject="")
+        return read_head(self.raw(delivery.delivery)[0])
 
     def bodies(self, source: str, since: datetime) -> Iterator[bytes]:
         """Return what came in from a source since then, byte for byte."""
@@ -184,6 +194,11 @@ def body_of(record: Record, tx: Connection, row: Any) -> bytes:
         raise NotFound(gone(row))
     place = f"inbox/{row.delivery}"
     return record.vault.decrypt(tx, row.subject_ref, row.nonce, row.ciphertext, bound_to=place)
+
+
+def _chosen(state: DeliveryState | None) -> Select[Any]:
+    chosen = select(inbox).order_by(inbox.c.accepted_at.desc())
+    return chosen if state is None else chosen.where(inbox.c.state == state)
 
 
 def _row(tx: Connection, delivery: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.capabilities import IncomingMail
@@ -11,6 +12,15 @@ from orchestrator.intake.characters import clean_text
 from orchestrator.intake.fields import HEADER_LIMIT, Fields, decode_words, header_end
 from orchestrator.intake.parts import MailParts
 from orchestrator.intake.quoting import new_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailHead:
+    """Who wrote a mail, and what about."""
+
+    sender: str
+    subject: str
+
 
 UNPARSEABLE = "it breaks the reader"
 """A mail that shows a defect of this module; it goes to a person like any other that cannot be read."""
@@ -58,13 +68,26 @@ def read_mail(
     return IncomingMail(delivery=delivery, received_at=received_at, **known)
 
 
+def read_head(raw: bytes) -> MailHead:
+    """Read sender and subject from a mail's header alone; what is not certain is empty."""
+    try:
+        fields = _header(raw)
+        return MailHead(sender=sender_in(fields), subject=decode_words(fields.first("subject"))[0])
+    except Exception:  # noqa: BLE001 - as above
+        return MailHead(sender="", subject="")
+
+
 def sender_of(raw: bytes) -> str:
     """Return the address that wrote the mail, lower case, from its header alone; empty if it is not certain."""
     try:
-        head, _ = header_end(raw, 0, min(len(raw), HEADER_LIMIT))
-        return sender_in(Fields(raw[:head]))
+        return sender_in(_header(raw))
     except Exception:  # noqa: BLE001 - as above
         return ""
+
+
+def _header(raw: bytes) -> Fields:
+    head, _ = header_end(raw, 0, min(len(raw), HEADER_LIMIT))
+    return Fields(raw[:head])
 
 
 def _first(parts: MailParts, problem_of_subject: str) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
@@ -20,7 +20,7 @@ from orchestrator.kernel.waiting import RunState
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
-from orchestrator.record.sql import insert_if_new
+from orchestrator.record.sql import count_up_to, insert_if_new
 from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
 from orchestrator.wakeup import wake_on_commit
@@ -302,13 +302,13 @@ class Runs:
 
     def listed(self, *, state: RunState | None = None, subject_ref: str | None = None, limit: int) -> list[Run]:
         """Return the newest runs, newest first."""
-        chosen = select(run).order_by(run.c.created_at.desc()).limit(limit)
-        if state is not None:
-            chosen = chosen.where(run.c.state == state)
-        if subject_ref is not None:
-            chosen = chosen.where(run.c.subject_ref == subject_ref)
         with self._record.store.read() as tx:
-            return [_run(row) for row in tx.execute(chosen)]
+            return [_run(row) for row in tx.execute(_chosen(state, subject_ref).limit(limit))]
+
+    def count(self, *, state: RunState | None = None, subject_ref: str | None = None, at_most: int) -> int:
+        """Return how many runs ``listed`` finds, counted no further than told."""
+        with self._record.store.read() as tx:
+            return count_up_to(tx, _chosen(state, subject_ref), at_most)
 
     def _whose(self, tx: Connection, opening: Opening, now: datetime) -> tuple[str, str | None]:
         if opening.case_id is not None:
@@ -340,6 +340,13 @@ def _opened(opening: Opening, subject_ref: str, case_id: str | None) -> Draft:
         },
         sealer=sealer,
     )
+
+
+def _chosen(state: RunState | None, subject_ref: str | None) -> Select[Any]:
+    chosen = select(run).order_by(run.c.created_at.desc())
+    if state is not None:
+        chosen = chosen.where(run.c.state == state)
+    return chosen if subject_ref is None else chosen.where(run.c.subject_ref == subject_ref)
 
 
 def free(now: datetime) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The one statement that SQLite and PostgreSQL spell alike but SQLAlchemy keeps apart."""
+"""Statements that several modules need."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Select, Table, func, literal, select, text
 
 from orchestrator.record.prepared import Prepared
+
+
+def count_up_to(tx: Connection, chosen: Select[Any], at_most: int) -> int:
+    """Return how many rows a query finds, and read no more of them than that.
+
+    Args:
+        tx: A transaction.
+        chosen: The query.
+        at_most: Where to stop.
+    """
+    found = chosen.with_only_columns(literal(1), maintain_column_froms=True).limit(at_most).subquery()
+    return tx.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def insert_if_new(tx: Connection, table: Table, row: Mapping[str, Any], *, unique: list[str], where: str = "") -> bool:
