@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from flows.lost_download import AGAIN, ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import Application
@@ -19,6 +21,7 @@ from orchestrator.errors import RunParked
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.claiming import show_again
 from orchestrator.prefect_lane.form import FILLED_IN, Form
+from orchestrator.prefect_lane.healing import heal
 from orchestrator.record.trail import Actor, Event
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.shop import ONE_PURCHASE
@@ -161,6 +164,19 @@ def test_a_run_that_a_mail_started_waits_in_prefect_with_its_form(window: Window
     assert set(inputs) == {form.key("schema"), form.key("description")}
     assert set(inputs) < set(state["state_details"]["run_input_keyset"].values())
     assert all(option.label in inputs[form.key("description")] for option in waiting.question.options)
+    logs = {"logs": {"flow_run_id": {"any_": [by_mail]}}, "limit": 200}
+    told = [line["message"] for line in window.ask("POST", "/logs/filter", logs)]
+    assert told[:2] == ["Taken in", "1. Look up what the customer bought (shop): answered"]
+    assert told[-1] == state["message"]
+
+
+def test_a_form_whose_address_is_none_fails_with_a_sentence_and_blanks_around_one_are_stripped(window: Window) -> None:
+    told = window.state(window.press_run("mary"), "Failed")["message"]
+    said = "email is not written as it must be; an example: mary@example.com"
+    assert told == f"the input of process lost-download does not fit: {said}"
+    blanks = window.press_run("  blank@example.com ")
+    window.app.people.answer(window.waiting(blanks).question_id, Decision(option=CLOSE.key), CLERK)
+    window.state(blanks, "Completed")
 
 
 def test_what_does_not_fit_is_refused_and_nothing_goes_on(window: Window, by_mail: str) -> None:
@@ -261,3 +277,23 @@ def test_a_waiting_run_that_is_cancelled_in_prefect_asks_nobody_any_more(window:
     assert wait_until(lambda: window.inputs(flow_run_id) == {}, PATIENCE)
     assert window.state(flow_run_id, "Cancelled")
     assert asked.question_id not in [waiting.question_id for waiting in window.app.people.open_questions()]
+
+
+def test_a_run_that_is_deleted_in_prefect_while_it_waits_is_shown_again(window: Window) -> None:
+    deleted = window.press_run("deleted@example.com")
+    asked = window.waiting(deleted)
+    window.sandbox.ask_prefect("DELETE", f"/flow_runs/{deleted}")
+
+    def healed() -> bool:
+        with suppress(httpx.HTTPError), SyncPrefectClient(window.app.settings.prefect.api_url) as client:
+            heal(window.app, client)
+        return window.app.runs.of_prefect(deleted) is None
+
+    assert wait_until(healed, PATIENCE)
+    again = wait_until(lambda: shown_as(window.app, asked.run_id), PATIENCE)
+    assert window.waiting(str(again)).question_id == asked.question_id
+
+
+def shown_as(app: Application, run_id: str) -> str | None:
+    with app.record.store.read() as tx:
+        return app.runs.get(tx, run_id).prefect_run_id

@@ -31,7 +31,7 @@ from orchestrator.errors import (
 from orchestrator.kernel.runs import RunState
 from orchestrator.prefect_lane.claiming import actor_of, run_of, show_again
 from orchestrator.prefect_lane.form import Form, Forms
-from orchestrator.prefect_lane.states import PARKED, POSTPONED
+from orchestrator.prefect_lane.states import PARKED, POSTPONED, with_history, with_remedy
 
 if TYPE_CHECKING:
     from orchestrator.process import ProcessFlow
@@ -102,7 +102,7 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     try:
         return app.kernel.execute(flow.definition, run_id, TaskRuns())
     except RunParked as exc:
-        return _asks(app, run_id, flow_run) or Failed(name=PARKED, message=f"{exc} (run {run_id})", data=exc)
+        return _asks(app, run_id, flow_run) or Failed(name=PARKED, message=with_history(str(exc), run_id), data=exc)
     except RunPostponed as exc:
         return Failed(name=POSTPONED, message=f"{exc}; tried again at {exc.due_at:%H:%M:%S} UTC", data=exc)
     except LeaseLost as exc:
@@ -110,7 +110,7 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     except RunCancelled as exc:
         return Cancelled(message=str(exc))
     except RunFailed as exc:
-        return Failed(message=str(exc), data=exc)
+        return Failed(message=with_remedy(str(exc), run_id), data=exc)
 
 
 def _run_id(app: Application, flow: ProcessFlow[..., Any], request: Any, flow_run: FlowRun) -> str:

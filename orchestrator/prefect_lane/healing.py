@@ -8,6 +8,7 @@ The record is right.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -27,7 +28,7 @@ from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel.runs import Run, RunState
+from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.claiming import run_of, show_again
 from orchestrator.prefect_lane.listening import cancelled_in_prefect
 from orchestrator.prefect_lane.notices import ConnectionNotices
@@ -52,7 +53,31 @@ def heal(app: Application, client: SyncPrefectClient) -> None:
         _heal(app, client, flow_run)
     for flow_run in _cancelled(app, client):
         cancelled_in_prefect(app, str(flow_run.id))
+    for run_id in _deleted(app, client):
+        logger.warning("Run %s waits, and its flow run was deleted in Prefect; it is shown again", run_id)
+        show_again(app, run_id)
     ConnectionNotices(app, client).catch_up()
+
+
+def _deleted(app: Application, client: SyncPrefectClient) -> Iterator[str]:
+    """Return the runs that wait for a person, and whose flow runs are no longer there."""
+    waiting = (run_table.c.state == RunState.PARKED, run_table.c.mirror == Mirror.SHOWN)
+    shown = select(run_table.c.run_id, run_table.c.prefect_run_id).where(*waiting).order_by(run_table.c.created_at)
+    with app.record.store.read() as tx:
+        runs = [row for row in tx.execute(shown) if row.prefect_run_id is not None]
+    for begin in range(0, len(runs), AT_ONCE):
+        some = runs[begin : begin + AT_ONCE]
+        there = _flow_runs_of(client, [row.prefect_run_id for row in some])
+        yield from (row.run_id for row in some if row.prefect_run_id not in there)
+
+
+def _flow_runs_of(client: SyncPrefectClient, ids: Collection[str]) -> Collection[str]:
+    """Return those of the flow runs that are there; as long as none is missing, Prefect only counts them."""
+    chosen = {"flow_runs": {"id": {"any_": list(ids)}}}
+    if client.request("POST", "/flow_runs/count", json=chosen).json() == len(ids):
+        return ids
+    found = client.request("POST", "/flow_runs/filter", json={**chosen, "limit": AT_ONCE}).json()
+    return {each["id"] for each in found}
 
 
 def _stuck(app: Application, client: SyncPrefectClient) -> list[FlowRun]:

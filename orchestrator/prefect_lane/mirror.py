@@ -1,4 +1,4 @@
-"""Shows runs in Prefect that were executed outside of it: behind the customer's back, at Prefect's own pace.
+"""Shows runs in Prefect that were executed outside of it: after the fact, at Prefect's own pace.
 
 A run that comes to an end, or stops, is marked in the same transaction (``run.mirror``). The mirror takes
 the marked runs one by one, and marks them as shown only when Prefect has said yes; Prefect may be slow,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -21,16 +21,18 @@ from prefect.client.orchestration import SyncPrefectClient
 from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from orchestrator.bootstrap import Application
-from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.form import Form, Forms
+from orchestrator.prefect_lane.logbook import course, log_of, outcome, title_of
 from orchestrator.prefect_lane.states import shown_state
 from orchestrator.process import REFERENCE
-from orchestrator.record.clock import stamp
+from orchestrator.record.clock import moment, stamp
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Event
 
 TAG = "orchestrator"
+CREATED = "created now"
+"""Whether Prefect made a flow run just now, or had it already."""
 BATCH = 50
 CLAIM = timedelta(seconds=60)
 """A run that a worker began to show is left alone by the others for so long."""
@@ -121,44 +123,52 @@ class PrefectMirror:
         with self._app.record.store.read() as tx:
             events = self._app.record.trail.chain(tx, run.run_id)
         waiting = self._app.people.waiting_of(run.run_id)
+        state = _told(run, events) if waiting is None else Form(waiting).state()
         if waiting is None:
-            flow_run_id = self._show_state(run)
+            flow_run = self._flow_run(run, state)
+            self._set(flow_run, state)
             if any(event.context.capability == "people" for event in events):
-                self._forms.take_away(UUID(flow_run_id))
+                self._forms.take_away(UUID(flow_run["id"]))
         else:
-            flow_run_id = self._show_form(run, Form(waiting))
+            flow_run = self._show_form(run, Form(waiting), events)
+        flow_run_id = str(flow_run["id"])
         table = json.dumps(_steps(events))
         self._post("/artifacts/", {"type": "table", "data": table, "flow_run_id": flow_run_id, **_about(run)})
+        self._log(events, flow_run, state["message"])
         self._mark_shown(run, flow_run_id)
 
-    def _show_state(self, run: Run) -> str:
-        state = shown_state(run)
-        flow_run = self._flow_run(run, state)
-        self._set(flow_run, state)
-        return str(flow_run["id"])
-
-    def _show_form(self, run: Run, form: Form) -> str:
+    def _show_form(self, run: Run, form: Form, events: Sequence[Event]) -> dict[str, Any]:
         """Show the form, unless somebody has just filled it in: then a worker takes the answer."""
         flow_run = self._flow_run(run, form.state())
         flow_run_id = UUID(flow_run["id"])
         if flow_run["deployment_id"] is None:  # nothing would resume it
-            self._set(flow_run, shown_state(run))
+            self._set(flow_run, _told(run, events))
         elif not any(self._forms.filled_in(flow_run_id)):
             self._forms.put(flow_run_id, form)
             self._set(flow_run, form.state())
-        return str(flow_run_id)
+        return flow_run
 
-    def _flow_run(self, run: Run, state: dict[str, Any]) -> Any:
+    def _log(self, events: Sequence[Event], flow_run: dict[str, Any], message: str) -> None:
+        """Give the flow run its log, in one call; one that has a log already, what has happened since."""
+        after = None if flow_run[CREATED] else self._newest_line(flow_run["id"])
+        if lines := log_of(events, flow_run["id"], message=message, after=after):
+            self._post("/logs/", lines)
+
+    def _newest_line(self, flow_run_id: str) -> datetime | None:
+        mine = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_DESC", "limit": 1}
+        return next((moment(line["timestamp"]) for line in self._post("/logs/filter", mine).json()), None)
+
+    def _flow_run(self, run: Run, state: dict[str, Any]) -> dict[str, Any]:
         """Return the run's flow run; a new one is created in this state."""
         if run.prefect_run_id is None:
             return self._create(run, state)
-        return self._get(f"/flow_runs/{run.prefect_run_id}")
+        return {**self._get(f"/flow_runs/{run.prefect_run_id}"), CREATED: False}
 
     def _set(self, flow_run: dict[str, Any], state: dict[str, Any]) -> None:
         if not _shows(flow_run, state):
             self._post(f"/flow_runs/{flow_run['id']}/set_state", {"state": state, "force": True})
 
-    def _create(self, run: Run, state: dict[str, Any]) -> Any:
+    def _create(self, run: Run, state: dict[str, Any]) -> dict[str, Any]:
         """Create the flow run under its deployment, so that its *Retry* reaches our worker."""
         body = {
             "name": run.run_id,
@@ -168,7 +178,8 @@ class PrefectMirror:
             "tags": [TAG, *([f"case:{run.case_id}"] if run.case_id else [])],
             "idempotency_key": run.run_id,
         }
-        return self._post(f"/deployments/{self._deployment_id(run.process)}/create_flow_run", body)
+        answer = self._post(f"/deployments/{self._deployment_id(run.process)}/create_flow_run", body)
+        return {**answer.json(), CREATED: answer.status_code == HTTPStatus.CREATED}
 
     def _mark_shown(self, run: Run, flow_run_id: str) -> None:
         """Mark the run as shown, unless it has moved on since."""
@@ -189,10 +200,10 @@ class PrefectMirror:
         answer.raise_for_status()
         return answer.json()
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
+    def _post(self, path: str, body: object) -> httpx.Response:
         answer = self._http.post(path, json=body)
         answer.raise_for_status()
-        return answer.json()
+        return answer
 
 
 def _shows(flow_run: dict[str, Any], state: dict[str, Any]) -> bool:
@@ -219,7 +230,7 @@ def _steps(events: Sequence[Event]) -> list[dict[str, str]]:
         {
             "at": event.at[11:23],
             "step": str(event.context.step),
-            "what": _title(event),
+            "what": title_of(event),
             "connection": event.context.connection or "",
             "event": event.kind,
         }
@@ -228,6 +239,8 @@ def _steps(events: Sequence[Event]) -> list[dict[str, str]]:
     ]
 
 
-def _title(event: Event) -> str:
-    operations = operations_of(CAPABILITIES[str(event.context.capability)])
-    return operations[str(event.context.operation)].title
+def _told(run: Run, events: Sequence[Event]) -> dict[str, Any]:
+    """Return the state that Prefect shows, with its outcome, when it began and how long it took."""
+    state = shown_state(run)
+    named = f"Outcome: {word}." if (word := outcome(events)) else ""
+    return {**state, "message": " ".join(filter(None, (state["message"], named, course(events))))}
