@@ -160,7 +160,7 @@ class Application:
         """Tells people what stopped, if the configuration says how."""
         if self.settings.alarms is None:
             raise ConfigurationError("[alarms] process: is missing; name the process that tells people what stopped")
-        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process))
+        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process), self.settings.alarms)
 
     def sources(self) -> list[Source]:
         """Return the mailboxes that mail is taken from."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,6 +43,13 @@ def tell(office: Office, clock: HandClock) -> list[Notice]:
     if run_id := office.app.alarms.tell():
         office.app.kernel.execute(office.app.definition("alarm"), run_id)
     return office.notifier.told[known:]
+
+
+def told_of(notices: list[Notice]) -> set[str]:
+    """Return the runs that notices name, each once."""
+    named = re.findall(r"run (r-\S+) ", "\n".join(line for notice in notices for line in notice.lines))
+    assert len(named) == len(set(named))
+    return set(named)
 
 
 def test_a_run_that_waits_for_a_person_is_told_once(office: Office, clock: HandClock) -> None:
@@ -84,6 +96,78 @@ def test_what_stops_together_is_told_together_and_what_does_not_fit_follows(offi
     assert notice.title == "3 runs stopped"
     assert all(run_id in " ".join(notice.lines) for run_id in runs)
     assert len(notice.lines) < MOST
+
+
+def test_none_is_lost_when_many_runs_stop_in_the_same_moment(office: Office, clock: HandClock) -> None:
+    with ThreadPoolExecutor(8) as workers:
+        stopped = set(workers.map(office.serve, [f"stranger{number}@example.com" for number in range(108)]))
+    assert told_of(tell(office, clock) + tell(office, clock)) == stopped
+
+
+def test_none_is_lost_when_several_processes_stop_runs_meanwhile(tmp_path: Path, clock: HandClock) -> None:
+    office = Office(tmp_path, clock=clock)
+    office.app.alarms.tell()
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "sample_stopping", str(tmp_path), name, "12"], cwd=Path(__file__).parent
+        )
+        for name in ("one", "two", "three")
+    ]
+    while any(worker.poll() is None for worker in workers):
+        tell(office, clock)
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    tell(office, clock)
+    stopped = {run.run_id for run in office.app.runs.listed(state=RunState.PARKED, limit=100)}
+    assert len(stopped) == 36
+    assert told_of(office.notifier.told) == stopped
+    office.app.record.store.close()
+
+
+def test_what_becomes_visible_late_is_told_all_the_same(office: Office, clock: HandClock) -> None:
+    office.ask()
+    assert len(tell(office, clock)) == 1
+    slow = Draft(kind="run.failed", context=Context(run_id="r-slow", process="lost-download"))
+    with office.app.record.store.write() as tx:
+        office.app.record.trail.append_alone(tx, "r-slow", slow, clock() - timedelta(seconds=50))
+    assert told_of(tell(office, clock)) == {"r-slow"}
+
+
+def test_refused_credentials_keep_no_place_from_what_else_is_new(office: Office, clock: HandClock) -> None:
+    for _ in range(MOST):
+        office.orders.fail_next(DENIED)
+    for _ in range(MOST):
+        office.serve(ANNA)
+    run_id, _ = office.ask()
+    assert run_id in told_of(tell(office, clock))
+
+
+def test_mail_for_a_person_is_told_at_once_and_then_together_and_says_nothing_of_the_customer(
+    office: Office, clock: HandClock
+) -> None:
+    first = office.receive("Do you have linen?")
+    (notice,) = tell(office, clock)
+    assert (notice.title, notice.severity) == ("Mail for a person: 1 new, 1 in all", "warning")
+    (line,) = notice.lines
+    assert f"it is not a request that a process serves; see: orchestrator inbox show {first}" in line
+    office.receive("My name is Ann")
+    assert tell(office, clock) == []
+    others = [office.receive("And silk?") for _ in range(2)]
+    clock.advance(minutes=15)
+    (notice,) = tell(office, clock)
+    assert notice.title == "Mail for a person: 3 new, 4 in all"
+    assert all(delivery in str(notice.lines) for delivery in others)
+    assert not [word for word in (STRANGER, "linen", "Ann", "silk", "How are you") if word in str(notice.model_dump())]
+    clock.advance(minutes=15)
+    assert tell(office, clock) == []
+
+
+def test_what_stops_meanwhile_waits_for_the_next_notice(office: Office, clock: HandClock) -> None:
+    office.ask()
+    assert office.app.alarms.tell() is not None
+    later, _ = office.ask()
+    clock.advance(seconds=59)
+    assert office.app.alarms.tell() is None
+    assert told_of(tell(office, clock)) == {later}
 
 
 def test_nothing_is_told_of_what_happened_before_the_first_start(tmp_path: Path, clock: HandClock) -> None:

@@ -59,6 +59,14 @@ audit_private = Table(
 )
 """The private values that event bodies hold commitments of. Deletable."""
 
+news = Table(
+    "news",
+    metadata,
+    Column("event_id", Text, ForeignKey("audit_event.event_id"), primary_key=True),
+    Column("topic", Text, nullable=False, index=True),
+)
+"""Events that people are still to be notified of."""
+
 subject_key = Table(
     "subject_key",
     metadata,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from orchestrator.errors import RecordError
 from orchestrator.record.canonical import canonical
 from orchestrator.record.clock import stamp
+from orchestrator.record.news import INSERT_NEWS, news_in
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import audit_event, audit_private
 from orchestrator.record.vault import Vault
@@ -159,6 +160,7 @@ class Trail:
     def insert(self, tx: Connection, links: Links) -> None:
         """Append what ``linked`` made, in the caller's transaction; raises as ``append``."""
         _INSERT_EVENT.many(tx, links.events)
+        INSERT_NEWS.many(tx, list(news_in(links.events)))
         drafts = zip(links.events, links.drafts, strict=True)
         _INSERT_PRIVATE.many(
             tx, [row for event, draft in drafts for row in self._private(tx, event["event_id"], draft)]

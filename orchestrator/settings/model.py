@@ -172,11 +172,13 @@ class LimitSettings(Section):
 
 
 class AlarmSettings(Section):
-    """Which process tells people what stopped, and how often at most."""
+    """Which process notifies people of what stopped and of mail that waits for them, and how often at most."""
 
     process: str
     every_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60
-    """What stops meanwhile is told together."""
+    """Least time between two notices of what stopped; the first one goes out at once."""
+    mail_every_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 900
+    """Least time between two notices of mail that is kept for a person; the first one goes out at once."""
 
 
 class PluginSettings(Section):

@@ -19,7 +19,7 @@ from orchestrator.prefect_lane.environment import prefect_answers
 from orchestrator.prefect_lane.listening import listen
 from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.worker import stopping
-from orchestrator.worker.alarms import tell_people
+from orchestrator.worker.alarms import notify_people
 from orchestrator.worker.deadlines import pass_deadlines
 from orchestrator.worker.heartbeat import beat
 from orchestrator.worker.mail import take_mail
@@ -70,8 +70,8 @@ def _for_the_rest(app: Application) -> list[Thread]:
         _thread("heartbeat", beat, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),
     ]
-    if alarms := app.settings.alarms:
-        threads.append(_thread("alarms", tell_people, app, alarms.every_seconds, stop))
+    if app.settings.alarms:
+        threads.append(_thread("alarms", notify_people, app, stop))
     if app.settings.retention.inbox_days or app.settings.retention.prefect_days:
         threads.append(_thread("vacuum", vacuum, app, stop))
     return threads
