@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from flows.mails import compose
+from flows.mails import acknowledge, compose
+from flows.strangers import leave_to_person
 from orchestrator.capabilities import (
     Asset,
+    Cases,
     EmailAddress,
     FileLinks,
+    Inbox,
     Mailer,
     Option,
     OrderRecords,
@@ -72,12 +75,17 @@ class LostDownload(Value):
         title="Message-ID of their mail",
         description="Puts our answer below their mail. The support mailbox fills it in; leave it empty.",
     )
+    delivery: str = Field(
+        default="",
+        title="Their mail",
+        description="The id under which it is stored. The support mailbox fills it in; leave it empty.",
+    )
 
 
 class Resolution(Value):
     """How the case ended."""
 
-    outcome: Literal["links-sent", "answered-by-hand", "closed-by-hand"]
+    outcome: Literal["links-sent", "answered-by-hand", "closed-by-hand", "left-to-person"]
     products: tuple[str, ...] = ()
 
 
@@ -91,7 +99,14 @@ class _Search(Value):
 
 @process("lost-download", case_key=lambda request: request.email)
 def lost_download(
-    request: LostDownload, *, orders: OrderRecords, files: FileLinks, mailer: Mailer, people: People
+    request: LostDownload,
+    *,
+    orders: OrderRecords,
+    files: FileLinks,
+    mailer: Mailer,
+    people: People,
+    inbox: Inbox,
+    cases: Cases,
 ) -> Resolution:
     """Get a customer the download they bought and lost."""
     address, told, otherwise = str(request.email), False, AGAIN.key
@@ -100,8 +115,11 @@ def lost_download(
         if found.wanted and not found.missing:
             return _send_links(request, found.wanted, files=files, mailer=mailer)
         if request.by_mail and not told:
-            mailer.send(compose("looking_into_it", to=request.email, in_reply_to=request.in_reply_to))
             told = True
+            has_room = acknowledge(mailer, "looking_into_it", to=request.email, in_reply_to=request.in_reply_to)
+            if request.delivery and not has_room and not found.purchases:
+                leave_to_person(request.delivery, inbox=inbox, cases=cases)
+                return Resolution(outcome="left-to-person")
         decision = people.decide(_question(request, address, found, otherwise))
         otherwise = ""  # orders come in late, so it is looked once more before anybody is late
         match decision.option:

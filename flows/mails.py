@@ -10,9 +10,23 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from orchestrator.capabilities import OutgoingMail
+from orchestrator.capabilities import Mailer, OutgoingMail
+from orchestrator.errors import Rejected
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+def acknowledge(mailer: Mailer, name: str, *, to: str, in_reply_to: str) -> bool:
+    """Tell somebody that their mail came in; return whether they were told.
+
+    They are not where the limits of automatic mail leave no room, or their server refuses the mail.
+    """
+    mail = compose(name, to=to, in_reply_to=in_reply_to)
+    try:
+        mailer.send(mail.model_copy(update={"acknowledges": True}))
+    except Rejected:
+        return False
+    return True
 
 
 def compose(name: str, *, to: str, in_reply_to: str = "", **words: object) -> OutgoingMail:

@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from flows.lost_download import LostDownload, lost_download
+from flows.mails import acknowledge
 from flows.wording import asks_for_download
-from orchestrator.capabilities import Cases, Inbox, IncomingMail, Value, is_address
+from orchestrator.capabilities import Cases, Inbox, IncomingMail, Mailer, Value, is_address
 from orchestrator.process import process
 
 LONGEST_REQUEST = 10_000
@@ -37,7 +38,7 @@ class Triage(Value):
 
 
 @process("support-inbox")
-def support_inbox(request: SupportMail, *, inbox: Inbox, cases: Cases) -> Triage:
+def support_inbox(request: SupportMail, *, inbox: Inbox, cases: Cases, mailer: Mailer) -> Triage:
     """Give every mail to the support address to whom it belongs."""
     mail = inbox.read(request.delivery)
     if mail.automatic and mail.automatic not in A_PERSON_LOOKS:
@@ -45,9 +46,8 @@ def support_inbox(request: SupportMail, *, inbox: Inbox, cases: Cases) -> Triage
         return Triage(outcome="automatic")
     reason = why_a_person(mail)
     if not reason:
-        return _serve(mail, inbox=inbox, cases=cases)
-    inbox.keep_for_person(mail.delivery, reason=reason)
-    return Triage(outcome="for-person")
+        return _serve(mail, inbox=inbox, cases=cases, mailer=mailer)
+    return _keep(mail, reason, inbox=inbox, mailer=mailer)
 
 
 def why_a_person(mail: IncomingMail) -> str:
@@ -63,17 +63,24 @@ def why_a_person(mail: IncomingMail) -> str:
     return ""
 
 
+def _keep(mail: IncomingMail, reason: str, *, inbox: Inbox, mailer: Mailer) -> Triage:
+    """Keep a mail for a person, and tell its sender, unless a robot wrote it or nobody knows who did."""
+    inbox.keep_for_person(mail.delivery, reason=reason)
+    if not mail.automatic and is_address(mail.sender):
+        acknowledge(mailer, "received", to=mail.sender, in_reply_to=mail.message_id)
+    return Triage(outcome="for-person")
+
+
 def _said(mail: IncomingMail) -> str:
     return f"{mail.subject}\n{mail.text}"[:LONGEST_REQUEST]
 
 
-def _serve(mail: IncomingMail, *, inbox: Inbox, cases: Cases) -> Triage:
+def _serve(mail: IncomingMail, *, inbox: Inbox, cases: Cases, mailer: Mailer) -> Triage:
     case = cases.open_or_join(mail.sender, delivery=mail.delivery)
     match case.state:
         case "answered":
-            inbox.keep_for_person(mail.delivery, reason="they wrote again after our answer")
-            return Triage(outcome="for-person")
-        case "with-person":
+            return _keep(mail, "they wrote again after our answer", inbox=inbox, mailer=mailer)
+        case "with-person":  # they were told already
             inbox.keep_for_person(mail.delivery, reason=f"their case {case.case_id} waits for a person already")
             return Triage(outcome="for-person")
         case "joined":
@@ -85,6 +92,7 @@ def _serve(mail: IncomingMail, *, inbox: Inbox, cases: Cases) -> Triage:
             product=_said(mail),
             by_mail=True,
             in_reply_to=mail.message_id,
+            delivery=mail.delivery,
         )
     )
     cases.start(work, case_id=case.case_id)

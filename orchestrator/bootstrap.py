@@ -129,7 +129,7 @@ class Application:
         """Limits of what goes out by itself."""
         webhooks = {WEBHOOK + name: webhook for name, webhook in self.settings.webhooks.items()}
         limits: dict[str, MailboxSettings | WebhookSettings] = {**self.settings.mailboxes, **webhooks}
-        return AnswerLimits(self.record.vault, self._clock, limits, per_hour=self.settings.answers.per_hour)
+        return AnswerLimits(self.record.vault, self._clock, limits, self.settings.answers)
 
     @cached_property
     def cases(self) -> CaseDesk:
@@ -170,6 +170,7 @@ class Application:
                 mailbox=cast("Mailbox", self.guarded(mailbox.connection)),
                 process=self.definition(mailbox.process),
                 from_beginning=mailbox.from_beginning,
+                authserv_id=mailbox.authserv_id,
             )
             for name, mailbox in self.settings.mailboxes.items()
         ]

@@ -103,11 +103,20 @@ class RealDesk(Office):
 
     work = Work(process="serve", request='{"email": "ann@example.com"}')
 
-    def deliver(self, sender: str, at: datetime) -> str:
-        raw = f"From: {sender}\r\nSubject: lost\r\n\r\n{at}\r\n".encode()
+    def deliver(self, sender: str, at: datetime, proof: str = "") -> str:
+        domain = sender.partition("@")[2]
+        result = f"{proof} header.from={domain} header.d={domain}" if proof else "none"
+        head = f"Authentication-Results: mx.shop.example; {result}\r\nFrom: {sender}\r\nSubject: lost\r\n"
+        raw = f"{head}\r\n{at}\r\n".encode()
         mailbox = FakeMailbox(since=at)
         mailbox.deliver(raw)
-        source = Source(name=f"{sender} {at}", mailbox=mailbox, process=TRIAGE, from_beginning=True)
+        source = Source(
+            name=f"{sender} {at}",
+            mailbox=mailbox,
+            process=TRIAGE,
+            from_beginning=True,
+            authserv_id="mx.shop.example",
+        )
         MailIntake(self.record, self.runs).take_in(source)
         return next(found.delivery for found in self.inbox.listed(limit=100) if found.source == source.name)
 

@@ -11,8 +11,9 @@ import pytest
 
 from flows.lost_download import LostDownload, Resolution, lost_download
 from flows.mails import compose
-from orchestrator.capabilities import Asset, Decision, OutgoingMail, Purchase, Question
+from orchestrator.capabilities import Asset, Decision, IncomingMail, OutgoingMail, Purchase, Question
 from orchestrator.errors import AwaitingDecision
+from orchestrator.testing.desk import FakeCases, FakeInbox
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders
@@ -27,7 +28,7 @@ DRESS, SWEATER, COURSE, BOOK = (
     "Zippers Without Fear, video course",
     "The Pattern Maker's Handbook, e-book",
 )
-NEUTRAL = compose("looking_into_it", to=ANNA)
+NEUTRAL = compose("looking_into_it", to=ANNA).model_copy(update={"acknowledges": True})
 
 
 def asset(product: str) -> Asset:
@@ -53,12 +54,34 @@ class Shop:
     files: FakeFiles
     people: FakePeople = field(default_factory=FakePeople)
     mailer: FakeMailer = field(default_factory=FakeMailer)
+    inbox: FakeInbox = field(default_factory=FakeInbox)
+
+    def __post_init__(self) -> None:
+        self.cases = FakeCases(self.inbox)
+
+    def receive(self, email: str) -> str:
+        """Let a mail lie in the inbox; return its delivery."""
+        delivery = f"d-{len(self.inbox.mails) + 1}"
+        self.inbox.mails[delivery] = IncomingMail(
+            delivery=delivery, sender=email, subject="s", text="t", message_id="", received_at=NOON
+        )
+        return delivery
 
     def serve(
-        self, product: str = "", *, email: str = ANNA, by_mail: bool = False, in_reply_to: str = ""
+        self, product: str = "", *, email: str = ANNA, by_mail: bool = False, in_reply_to: str = "", delivery: str = ""
     ) -> Resolution:
-        request = LostDownload(email=email, product=product, by_mail=by_mail, in_reply_to=in_reply_to)
-        return lost_download.body(request, orders=self.orders, files=self.files, mailer=self.mailer, people=self.people)
+        request = LostDownload(
+            email=email, product=product, by_mail=by_mail, in_reply_to=in_reply_to, delivery=delivery
+        )
+        return lost_download.body(
+            request,
+            orders=self.orders,
+            files=self.files,
+            mailer=self.mailer,
+            people=self.people,
+            inbox=self.inbox,
+            cases=self.cases,
+        )
 
     def asks(self, product: str = "", *, by_mail: bool = False) -> Question:
         """Serve, and return the question that the run waits with."""

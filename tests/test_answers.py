@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from email.headerregistry import Address
 from typing import Any
@@ -34,7 +35,7 @@ from orchestrator.desk.answers import AnswerLimits, counted_as, held_runs
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import DeliveryState, InboxDesk
 from orchestrator.desk.people import PeopleDesk
-from orchestrator.errors import RunError, Unavailable
+from orchestrator.errors import Rejected, RunError, Unavailable
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
@@ -43,8 +44,9 @@ from orchestrator.kernel.runs import Opening, Runs, RunState, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.record.record import Record
 from orchestrator.record.tables import automatic_answer
+from orchestrator.record.trail import Event
 from orchestrator.record.verify import verify
-from orchestrator.settings import MailboxSettings, WebhookSettings
+from orchestrator.settings import AnswerSettings, MailboxSettings, WebhookSettings
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
 ANN = "ann@example.com"
@@ -80,6 +82,16 @@ def serve(request: Asked, *, mailer: Mailer) -> None:
     mailer.send(OutgoingMail(to=request.email, subject="s", text="t"))
 
 
+def acknowledge(request: Incoming, *, inbox: Inbox, mailer: Mailer) -> str:
+    """Say that the mail came in, if there is room."""
+    mail = inbox.read(request.delivery)
+    try:
+        mailer.send(OutgoingMail(to=mail.sender, subject="s", text="t", acknowledges=True))
+    except Rejected as exc:
+        return str(exc)
+    return ""
+
+
 def ask_first(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: People) -> None:
     """Answer once a person says so."""
     people.decide(ASK)
@@ -94,8 +106,12 @@ def ask_for_an_hour(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: 
 
 ECHO, PASS_ON = ProcessDefinition("echo", echo), ProcessDefinition("pass-on", pass_on)
 SERVE, ASK_FIRST = ProcessDefinition("serve", serve), ProcessDefinition("ask-first", ask_first)
-ASK_FOR_AN_HOUR = ProcessDefinition("ask-for-an-hour", ask_for_an_hour)
-PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_FOR_AN_HOUR)}
+ASK_FOR_AN_HOUR, ACKNOWLEDGE = (
+    ProcessDefinition("ask-for-an-hour", ask_for_an_hour),
+    ProcessDefinition("acknowledge", acknowledge),
+)
+PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_FOR_AN_HOUR, ACKNOWLEDGE)}
+OURS = "mx.shop.example"
 
 
 class Shop:
@@ -117,14 +133,18 @@ class Shop:
             "support": MailboxSettings(connection="m", process=process.name, **given),
             "webhook:form": form,
         }
-        self.limits = AnswerLimits(record.vault, record.clock, sources, per_hour=per_hour)
+        self.limits = AnswerLimits(record.vault, record.clock, sources, AnswerSettings(per_hour=per_hour))
         self.kernel = Kernel(record, self.runs, self._bind, owner="worker")
-        self._source = Source(name="support", mailbox=self.mailbox, process=process, from_beginning=True)
+        self._source = Source(
+            name="support", mailbox=self.mailbox, process=process, from_beginning=True, authserv_id=OURS
+        )
         self._mails = 0
 
-    def receive(self, sender: str = ANN) -> None:
+    def receive(self, sender: str = ANN, *, proven: bool = False) -> None:
         self._mails += 1
-        self.mailbox.deliver(f"From: {sender}\r\nSubject: mail {self._mails}\r\n\r\nhello\r\n".encode())
+        result = f"dmarc={'pass' if proven else 'fail'} header.from={sender.partition('@')[2]}"
+        head = f"Authentication-Results: {OURS}; {result}\r\nFrom: {sender}\r\nSubject: mail {self._mails}\r\n"
+        self.mailbox.deliver(f"{head}\r\nhello\r\n".encode())
 
     def fill_in(self, address: str = ANN) -> None:
         """Let somebody fill in the form, with an address that nobody has proven."""
@@ -151,6 +171,10 @@ class Shop:
 
     def parked(self) -> list[str]:
         return [run.run_id for run in self.runs.listed(state=RunState.PARKED, limit=10_000)]
+
+    def chain(self, run_id: str) -> list[Event]:
+        with self.record.store.read() as tx:
+            return self.record.trail.chain(tx, run_id)
 
     def counted(self) -> int:
         with self.record.store.read() as tx:
@@ -240,6 +264,55 @@ def test_beyond_the_breaker_everything_waits_for_a_person_who_sees_why(record: R
     shop.receive("another@example.com")
     shop.work()
     assert len(shop.mailer.sent) == 4
+
+
+def test_what_strangers_use_up_holds_nobody_who_is_proven(record: Record) -> None:
+    shop = Shop(record, per_hour=3, answers_per_day=2, answer_pause_seconds=300)
+    for number in range(60):
+        shop.receive(f"customer{number}@example.com")
+    for _ in range(3):
+        shop.receive()
+    shop.receive(proven=True)
+    shop.work()
+    assert [mail.to for mail in shop.mailer.sent[:3]] == [f"customer{number}@example.com" for number in range(3)]
+    assert [mail.to for mail in shop.mailer.sent[3:]] == [ANN]
+    assert len(shop.held()) == 60
+
+
+def test_unproven_strangers_share_a_few_acknowledgements_and_none_is_held(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, ACKNOWLEDGE)
+    for number in range(60):
+        shop.receive(f"stranger{number}@example.com")
+    shop.work()
+    assert (len(shop.mailer.sent), shop.held(), shop.parked()) == (5, [], [])
+    shop.receive("proven@example.com", proven=True)
+    shop.work()
+    assert shop.mailer.sent[-1].to == "proven@example.com"
+    clock.advance(minutes=61)
+    shop.receive("stranger60@example.com")
+    shop.work()
+    assert len(shop.mailer.sent) == 7
+
+
+def test_what_was_left_out_stays_left_out_and_says_why(record: Record) -> None:
+    shop = Shop(record, ACKNOWLEDGE, answers_per_day=1)
+    for _ in range(2):
+        shop.receive()
+    shop.work()
+    (left_out,) = [run for run in shop.runs.listed(limit=9) if shop.chain(run.run_id)[-2].kind == "step.refused"]
+    why = "its recipient had 1 automatic mails in a day ([mailboxes.support] answers_per_day)"
+    result = shop.chain(left_out.run_id)[-1]
+    assert (result.kind, result.data["result"], left_out.state) == ("run.finished", why, RunState.DONE)
+
+
+def test_acknowledgements_and_answers_are_in_nobodys_way(record: Record) -> None:
+    shop = Shop(record, ACKNOWLEDGE, answers_per_day=1, answer_pause_seconds=300)
+    shop.receive()
+    shop.work()
+    shop._source = replace(shop._source, process=ECHO)
+    shop.receive()
+    shop.work()
+    assert [mail.acknowledges for mail in shop.mailer.sent] == [True, False]
 
 
 def test_what_a_person_lets_go_on_goes_out_and_stays_on_their_desk(record: Record) -> None:

@@ -187,14 +187,61 @@ def test_a_listed_mail_shows_nothing_personal(office: Office, kept: str) -> None
     assert "ann@example.com" not in str(office.inbox.listed(limit=10))
 
 
-def test_a_case_is_answered_when_its_run_has_finished(office: Office, clock: HandClock) -> None:
+def test_a_case_whose_run_answered_nothing_is_closed_and_not_answered(office: Office, clock: HandClock) -> None:
     run_id, question_id = office.asked()
     office.people.answer(question_id, Decision(option="yes"), CLERK)
     office.execute(SERVE, run_id)
     with office.record.store.read() as tx:
         (row,) = tx.execute(select(customer_case)).all()
-    assert (row.case_id, row.answered_at) == (office.run(run_id).case_id, stamp(clock()))
+    assert (row.answered_at, row.closed_at) == (None, stamp(clock()))
     assert "ann" not in str(row)
+    again = office.open(SERVE, Served(email=ANN))
+    assert office.run(again).case_id != office.run(run_id).case_id
+
+
+def test_a_case_stays_open_while_another_run_of_it_waits(office: Office) -> None:
+    run_id, question_id = office.asked()
+    other = office.open(SERVE, Served(email=ANN))
+    office.people.answer(question_id, Decision(option="yes"), CLERK)
+    office.execute(SERVE, run_id)
+    assert office.run(office.open(SERVE, Served(email=ANN))).case_id == office.run(other).case_id
+
+
+@pytest.mark.parametrize("stuck", [True, False])
+@pytest.mark.parametrize(
+    ("earlier", "proof", "state"),
+    [
+        ("", "dmarc=pass", "opened"),
+        ("", "", None),
+        ("dkim=pass", "dmarc=pass", None),
+        ("dkim=pass", "", None),
+    ],
+)
+def test_a_proven_mail_is_not_turned_away_by_what_others_wrote_in_their_name(
+    record: Record, clock: HandClock, earlier: str, proof: str, state: str | None, stuck: bool
+) -> None:
+    clock.now = NOON
+    desk = RealDesk(record)
+    first = desk.deliver(ANN, NOON, proof=earlier)
+    opened = desk.cases.open_or_join(ANN, delivery=first, effect_id=desk.effect(1))
+    desk.cases.start(desk.work, case_id=opened.case_id, effect_id=desk.effect(2))
+    if stuck:
+        desk.stop(opened.case_id)
+    else:
+        desk.answer(opened.case_id, NOON)
+    mail = desk.deliver(ANN, NOON + timedelta(minutes=1), proof=proof)
+    tickets = [desk.cases.open_or_join(ANN, delivery=mail, effect_id=desk.effect(3)) for _ in range(2)]
+    assert tickets[0] == tickets[1]
+    assert tickets[0].state == (state or ("with-person" if stuck else "answered"))
+    assert (tickets[0].case_id != opened.case_id) is (state == "opened")
+
+
+def test_a_proven_mail_joins_a_case_that_is_being_served(record: Record, clock: HandClock) -> None:
+    clock.now = NOON
+    desk = RealDesk(record)
+    desk.cases.open_or_join(ANN, delivery=desk.deliver(ANN, NOON), effect_id=desk.effect(1))
+    mail = desk.deliver(ANN, NOON + timedelta(minutes=1), proof="dmarc=pass")
+    assert desk.cases.open_or_join(ANN, delivery=mail, effect_id=desk.effect(2)).state == "joined"
 
 
 def test_an_answered_case_that_was_quiet_for_long_gives_way_to_a_new_one(record: Record, clock: HandClock) -> None:

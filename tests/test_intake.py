@@ -106,8 +106,26 @@ def test_a_new_mail_is_stored_with_its_run_and_its_event(post: Post, record: Rec
         assert verify(tx).breaches == ()
     assert accepted.kind == "delivery.accepted"
     assert accepted.actor == Actor(name="mail:support", auth="unproven")
-    assert accepted.data == {"delivery": found.delivery, "source_key": key, "size": len(letter(1))}
+    data = {"delivery": found.delivery, "source_key": key, "size": len(letter(1)), "authentication": {}}
+    assert accepted.data == data
     assert (opened.kind, opened.data["request"]) == ("run.opened", {"delivery": found.delivery})
+
+
+def test_how_the_sender_was_proven_is_on_the_record(post: Post, record: Record) -> None:
+    said = (
+        b"Authentication-Results: mx.shop.example; spf=softfail smtp.mailfrom=a@b.example; dmarc=%s header.from=%s\r\n"
+    )
+    for result in (b"pass", b"fail"):
+        post.mailbox.deliver(said % (result, b"example.com") + letter(1))
+    MailIntake(record, Runs(record)).take_in(replace(post.source, authserv_id="mx.shop.example"))
+    found = {each.proof: each for each in InboxDesk(record).listed(limit=10)}
+    with record.store.read() as tx:
+        accepted = {proof: record.trail.chain(tx, str(each.run_id)) for proof, each in found.items()}
+    assert {proof: [event.actor.auth for event in events] for proof, events in accepted.items()} == {
+        "dmarc=pass": ["mail (dmarc=pass)"] * 2,
+        "": ["unproven"] * 2,
+    }
+    assert accepted[""][0].data["authentication"] == {"dmarc": "fail", "spf": "softfail"}
 
 
 def test_nothing_is_taken_in_twice(post: Post) -> None:

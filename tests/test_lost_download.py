@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from sample_purchases import ANNA, BOOK, COURSE, DRESS, NEUTRAL, NOON, SWEATER, TOM, asset, bought, linked, shop
 
 from flows.lost_download import AGAIN, ANSWER, AT_MOST, BOUGHT_AS, CLOSE, LostDownload, Resolution
+from flows.strangers import Strangers, strangers
 from orchestrator.capabilities import Decision, OutgoingMail, Purchase, Question, meant_by
+from orchestrator.errors import AwaitingDecision, Rejected
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.orders import FakeOrders
 from orchestrator.testing.people import FakePeople
@@ -121,6 +123,33 @@ def test_who_bought_nothing_is_told_at_once_that_a_person_looks_into_it() -> Non
         due_in=timedelta(hours=4),
         otherwise="again",
     )
+
+
+def test_strangers_whom_nobody_can_tell_are_left_to_a_person_with_one_question_for_all() -> None:
+    place = shop(bought(DRESS))
+    for number in range(3):
+        place.mailer.fail_next(Rejected("5 automatic answers went out in an hour"))
+        sender = f"stranger{number}@example.com"
+        found = place.serve("my dress", email=sender, by_mail=True, delivery=place.receive(sender))
+        assert found == Resolution(outcome="left-to-person")
+    assert (place.mailer.sent, place.people.questions) == ([], [])
+    assert list(place.inbox.for_person) == ["d-1", "d-2", "d-3"]
+    assert [work.process for _, work in place.cases.started] == ["strangers"]
+    with pytest.raises(AwaitingDecision):
+        strangers.body(Strangers(), people=place.people)
+    (asked,) = place.people.questions
+    assert "orchestrator inbox --state for-person" in asked.known
+    strangers.body(Strangers(), people=FakePeople(Decision(option="done")))
+
+
+@pytest.mark.parametrize("purchase", [bought(DRESS, refunded=True), bought("A dress that is not there")])
+def test_a_customer_with_an_order_keeps_a_question_of_their_own_whatever_strangers_used_up(purchase: Purchase) -> None:
+    place = shop(purchase, without=["A dress that is not there"])
+    place.mailer.fail_next(Rejected("5 automatic answers went out in an hour"))
+    with pytest.raises(AwaitingDecision):
+        place.serve(by_mail=True, delivery=place.receive(ANNA))
+    assert len(place.people.questions) == 1
+    assert (place.inbox.for_person, place.cases.started) == ({}, [])
 
 
 def test_the_neutral_mail_goes_out_once_however_often_somebody_looks_again() -> None:

@@ -43,7 +43,7 @@ def test_a_signed_link_survives_both_forms_of_the_mail() -> None:
 
 def test_each_mail_has_a_subject_of_one_line_and_both_forms() -> None:
     names = {path.name.partition(".")[0] for path in TEMPLATES.glob("*.j2")}
-    assert names == {"fresh_links", "looking_into_it", "by_hand"}
+    assert names == {"fresh_links", "looking_into_it", "by_hand", "received"}
     words: dict[str, Any] = {
         "downloads": [{"product": "Dress\nBcc: x", "url": "https://x"}],
         "until": NOON,
@@ -119,6 +119,7 @@ sys.addaudithook(refuse_network)
 from datetime import date
 import flows
 from orchestrator.capabilities import Asset, Purchase
+from orchestrator.testing.desk import FakeCases, FakeInbox
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders
@@ -129,6 +130,7 @@ mailer = FakeMailer()
 found = flows.lost_download.body(
     flows.lost_download.definition.request(email="anna@example.com"),
     orders=FakeOrders(bought), files=FakeFiles(dress), mailer=mailer, people=FakePeople(),
+    inbox=FakeInbox(), cases=FakeCases(FakeInbox()),
 )
 assert found.outcome == "links-sent" and len(mailer.sent) == 1
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

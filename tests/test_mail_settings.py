@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.headerregistry import Address
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.mail import MailAccount, MailSettings, register_connectors
+from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings, register_connectors
 from orchestrator.capabilities import Mailbox, Mailer, Notifier
 from orchestrator.plugins import Connector, DoubtClass
+from orchestrator.settings import MailboxSettings
 
 SMTP = {"host": "smtp.shop.example", "username": "shop", "password": "the-smtp-secret"}
 IMAP = {"host": "imap.shop.example", "username": "shop", "password": "the-imap-secret"}
@@ -109,3 +111,11 @@ def test_the_plug_in_offers_one_connector_for_all_its_ways() -> None:
 def test_an_account_is_built_without_a_connection() -> None:
     account = MailAccount(settings(smtp=SMTP | {"host": "does-not-exist.invalid"}))
     assert account.settlement("send").doubt is DoubtClass.NONE
+
+
+def test_the_manual_names_every_setting() -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "mail.md").read_text().partition("## Taking mail in")[0]
+    cells = [line.split("|")[1] for line in manual.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)`", " ".join(cells)))
+    models = (MailSettings, SmtpSettings, ImapSettings, MailboxSettings)
+    assert named == {name for model in models for name in model.model_fields}

@@ -10,8 +10,9 @@ from flows.lost_download import LostDownload
 from flows.support_inbox import LONGEST_REQUEST, SupportMail, support_inbox
 from flows.wording import MOST_WORDS, asks_for_download
 from orchestrator.capabilities import IncomingMail
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Rejected
 from orchestrator.testing.desk import FakeCases, FakeInbox
+from orchestrator.testing.mail import FakeMailer
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ANNA = "anna.berg@example.com"
@@ -36,9 +37,12 @@ class Desk:
     def __init__(self, *mails: IncomingMail) -> None:
         self.inbox = FakeInbox(*mails)
         self.cases = FakeCases(self.inbox)
+        self.mailer = FakeMailer()
 
     def triage(self, delivery: str) -> str:
-        return support_inbox.body(SupportMail(delivery=delivery), inbox=self.inbox, cases=self.cases).outcome
+        return support_inbox.body(
+            SupportMail(delivery=delivery), inbox=self.inbox, cases=self.cases, mailer=self.mailer
+        ).outcome
 
 
 def triaged(mail: IncomingMail) -> tuple[str, FakeInbox, FakeCases]:
@@ -56,6 +60,7 @@ def test_a_request_opens_a_case_and_starts_the_process_that_serves_it() -> None:
         product="I lost my download\nPlease send it again.",
         by_mail=True,
         in_reply_to="<lost-1@example.com>",
+        delivery="d-1",
     )
     assert inbox.settled == {"d-1": f"opened case {case_id} and started lost-download"}
     assert inbox.for_person == {}
@@ -130,6 +135,52 @@ def test_what_no_rule_decides_lies_on_a_persons_desk(changed: dict[str, str], re
     outcome, inbox, cases = triaged(LOST.model_copy(update=changed))
     assert (outcome, cases.calls) == ("for-person", [])
     assert (inbox.for_person, inbox.settled) == ({"d-1": reason}, {})
+
+
+def test_who_waits_for_a_person_is_told_once_that_the_mail_came_in() -> None:
+    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?"))
+    assert desk.triage("d-1") == "for-person"
+    (told,) = desk.mailer.sent
+    assert (told.to, told.subject, told.in_reply_to) == (ANNA, "We have your mail", LOST.message_id)
+    assert told.acknowledges
+    assert not [word for word in ("fabric", "Hello\n", ANNA) if word in told.text.replace("Hello,", "")]
+
+
+def test_who_writes_after_the_answer_is_told_and_who_waits_already_is_not_told_again() -> None:
+    desk = Desk(
+        LOST, another("d-2", 10), another("d-3", sender="tom@example.org"), another("d-4", sender="tom@example.org")
+    )
+    for delivery in ("d-1", "d-3"):
+        desk.triage(delivery)
+    desk.cases.answer(ANNA, NOON + timedelta(minutes=6))
+    desk.cases.cases["tom@example.org"].with_person = True
+    assert [desk.triage(delivery) for delivery in ("d-2", "d-4")] == ["for-person", "for-person"]
+    assert [mail.to for mail in desk.mailer.sent] == [ANNA]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"automatic": "auto-submitted"},
+        {"automatic": "mailing list"},
+        {"automatic": "delivery report"},
+        {"automatic": "our own address"},
+        {"automatic": "our own mail"},
+        {"sender": ""},
+        {"sender": "all*@example.com"},
+    ],
+)
+def test_no_robot_no_list_and_nobody_unknown_is_told_anything(changed: dict[str, str]) -> None:
+    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?").model_copy(update=changed))
+    desk.triage("d-1")
+    assert desk.mailer.calls == []
+
+
+def test_a_mail_whose_sender_cannot_be_told_is_kept_all_the_same() -> None:
+    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?"))
+    desk.mailer.fail_next(Rejected("no such mailbox"))
+    assert desk.triage("d-1") == "for-person"
+    assert (list(desk.inbox.for_person), desk.mailer.sent) == (["d-1"], [])
 
 
 def test_no_note_and_no_reason_repeats_the_mail() -> None:

@@ -17,6 +17,9 @@ class OutgoingMail(Value):
     html: Private[Wording[str | None]] = None
     in_reply_to: Private[str | None] = None
     """The Message-ID that this mail answers, with its angle brackets."""
+    acknowledges: Wording[bool] = False
+    """Whether it only says that a mail came in. It answers no case, and where the limits of automatic mail leave no
+    room it is not held for a person, but left out: ``send`` raises ``Rejected``."""
 
 
 class Mailer(Protocol):

@@ -6,14 +6,15 @@ Mails that a person had a hand in, and runs that neither a mail nor a webhook st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from orchestrator.desk.inbox import DeliveryState
-from orchestrator.kernel.admission import Held, Request
+from orchestrator.kernel.admission import Held, LeftOut, Request
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import Clock, stamp
 from orchestrator.record.prepared import Prepared
@@ -21,7 +22,7 @@ from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, automatic_answer, inbox, run
 from orchestrator.record.trail import SYSTEM
 from orchestrator.record.vault import Vault
-from orchestrator.settings import WEBHOOK, MailboxSettings, WebhookSettings
+from orchestrator.settings import WEBHOOK, AnswerSettings, MailboxSettings, WebhookSettings
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -29,19 +30,23 @@ _WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})
 """Providers where all spellings of an address with dots are one mailbox."""
 
 _DELIVERIES = Prepared(
-    select(inbox.c.delivery, inbox.c.source, inbox.c.state).where(inbox.c.run_id == bindparam("of")).limit(1)
+    select(inbox.c.delivery, inbox.c.source, inbox.c.state, inbox.c.proof)
+    .where(inbox.c.run_id == bindparam("of"))
+    .limit(1)
 )
-_PARENT = Prepared(select(run.c.parent_run_id).where(run.c.run_id == bindparam("of")))
+_RUN = Prepared(select(run.c.parent_run_id, run.c.process).where(run.c.run_id == bindparam("of")))
 _FORGET = Prepared(
     delete(automatic_answer).where(
         automatic_answer.c.started_by == bindparam("kind"), automatic_answer.c.at < bindparam("before")
     )
 )
-_COUNT = Prepared(
-    select(func.count().label("count")).where(
-        automatic_answer.c.recipient == bindparam("whose"), automatic_answer.c.started_by == bindparam("kind")
-    )
+_THEIRS = select(func.count().label("count")).where(
+    automatic_answer.c.recipient == bindparam("whose"),
+    automatic_answer.c.at > bindparam("since"),
+    automatic_answer.c.delivery != bindparam("but_for"),
 )
+_COUNT_ALL = Prepared(_THEIRS)
+_COUNT = Prepared(_THEIRS.where(automatic_answer.c.started_by == bindparam("kind")))
 _ADD = Prepared(insert(automatic_answer))
 # A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
 _PERSONS_WORD = Prepared(
@@ -55,65 +60,122 @@ _PERSONS_WORD = Prepared(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Budget:
+    """What mails share: nobody outside of it can use it up.
+
+    Args:
+        name: Its name where mails are counted.
+        limits: The section that started the run.
+        acknowledges: Whether its mails can be spared: then whatever else their recipient had counts as well.
+        per_hour: Maximum mails an hour in all; None if there is none.
+        setting: Where that is written.
+    """
+
+    name: str
+    limits: MailboxSettings | WebhookSettings
+    acknowledges: bool = False
+    per_hour: int | None = None
+    setting: str = ""
+
+    def count(self, tx: Connection, recipient: str, since: datetime, *, but_for: str = "") -> int:
+        """Return how many mails a recipient had since then, those for one delivery left out."""
+        chosen = _COUNT_ALL if self.acknowledges else _COUNT
+        values = {"whose": recipient, "since": stamp(since), "but_for": but_for}
+        return int(chosen.row(tx, values if self.acknowledges else {**values, "kind": self.name}).count)
+
+    def is_used_up(self, tx: Connection, now: datetime) -> bool:
+        """Tell whether as many went out in an hour as may."""
+        if self.per_hour is None:
+            return False
+        lately = (automatic_answer.c.started_by == self.name, automatic_answer.c.at > stamp(now - HOUR))
+        sent = select(func.count()).select_from(automatic_answer).where(*lately)
+        return int(tx.execute(sent).scalar_one()) >= self.per_hour
+
+
 class AnswerLimits:
-    """Holds automatic mails for a person once there are too many of them.
+    """Holds automatic mails for a person once there are too many of them, and leaves out mere acknowledgements.
 
     Args:
         vault: Hides addresses.
         clock: Tells the time.
         limits: The mailboxes and the webhooks, by the source of their deliveries, with their limits.
-        per_hour: At most so many automatic answers to mails an hour in all.
+        settings: How many automatic answers to mails go out in all.
     """
 
     def __init__(
-        self, vault: Vault, clock: Clock, limits: Mapping[str, MailboxSettings | WebhookSettings], *, per_hour: int
+        self,
+        vault: Vault,
+        clock: Clock,
+        limits: Mapping[str, MailboxSettings | WebhookSettings],
+        settings: AnswerSettings,
     ) -> None:
         self._vault = vault
         self._clock = clock
         self._limits = limits
-        self._per_hour = per_hour
+        self._settings = settings
 
     def admit(self, tx: Connection, request: Request) -> None:
         """Count a mail that is about to go out, in the transaction that plans it.
 
         Raises:
             Held: It would be one too many; its run waits for a person, and what started it lies on their desk.
+            LeftOut: It would be one too many, and can be spared.
         """
         origin = _origin(tx, request.run_id)
         limits = self._limits.get(origin.source) if origin is not None else None
         if limits is None or _has_a_persons_word(tx, request.run_id):
             return
-        now = self._clock()
-        recipient, kind = self._vault.lookup(counted_as(request.arguments["mail"].to)), _kind(limits)
-        _take_turns(tx, kind if isinstance(limits, MailboxSettings) else recipient)
-        _FORGET(tx, {"kind": kind, "before": stamp(now - DAY)})
-        if problem := self._why_too_many(tx, origin, limits, recipient, now):
+        now, mail = self._clock(), request.arguments["mail"]
+        recipient, budget = self._vault.lookup(counted_as(mail.to)), self._budget(tx, request, origin, limits)
+        _take_turns(tx, budget.name if isinstance(limits, MailboxSettings) else recipient)
+        _FORGET(tx, {"kind": budget.name, "before": stamp(now - DAY)})
+        if problem := _why_too_many(tx, origin, budget, recipient, now):
+            if mail.acknowledges:
+                raise LeftOut(problem)
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
             raise Held(reason, also=partial(_lay_on_desk, delivery=origin.delivery, reason=reason))
         row = {"effect_id": request.effect_id, "recipient": recipient, "delivery": origin.delivery, "at": stamp(now)}
-        _ADD(tx, {**row, "started_by": kind})
+        _ADD(tx, {**row, "started_by": budget.name})
 
-    def _why_too_many(
-        self, tx: Connection, origin: Any, limits: MailboxSettings | WebhookSettings, recipient: str, now: datetime
-    ) -> str:
-        if isinstance(limits, MailboxSettings) and (problem := self._why_not_now(tx, origin, limits, recipient, now)):
-            return problem
-        if _COUNT.row(tx, {"whose": recipient, "kind": _kind(limits)}).count >= limits.answers_per_day:
-            section = f"[{_kind(limits)}.{origin.source.removeprefix(WEBHOOK)}]"
-            return f"its recipient had {limits.answers_per_day} automatic mails in a day ({section} answers_per_day)"
-        return ""
+    def _budget(
+        self, tx: Connection, request: Request, origin: Any, limits: MailboxSettings | WebhookSettings
+    ) -> _Budget:
+        if isinstance(limits, WebhookSettings):
+            return _Budget(name="webhooks", limits=limits)
+        unproven, acknowledges = not origin.proof, request.arguments["mail"].acknowledges
+        name = f"acknowledgements of {_RUN.row(tx, {'of': request.run_id}).process}" if acknowledges else "answers"
+        few = acknowledges and unproven
+        return _Budget(
+            name=f"{name}, unproven" if unproven else name,
+            limits=limits,
+            acknowledges=acknowledges,
+            per_hour=self._settings.strangers_per_hour if few else self._settings.per_hour,
+            setting=f"[answers] {'strangers_per_hour' if few else 'per_hour'}",
+        )
 
-    def _why_not_now(self, tx: Connection, origin: Any, mailbox: MailboxSettings, recipient: str, now: datetime) -> str:
-        """Tell why no mail at all is answered just now, or none to this recipient: what robots run into."""
-        since = stamp(now - timedelta(seconds=mailbox.answer_pause_seconds))
-        for_another_mail = (automatic_answer.c.delivery != origin.delivery, automatic_answer.c.at > since)
-        answers = automatic_answer.c.started_by == _kind(mailbox)
-        if _count(tx, answers, automatic_answer.c.recipient == recipient, *for_another_mail):
-            where = f"[mailboxes.{origin.source}] answer_pause_seconds"
-            return f"its recipient had an automatic answer just before ({where})"
-        if _count(tx, answers, automatic_answer.c.at > stamp(now - HOUR)) >= self._per_hour:
-            return f"{self._per_hour} automatic answers went out in an hour ([answers] per_hour)"
+
+def _why_too_many(tx: Connection, origin: Any, budget: _Budget, recipient: str, now: datetime) -> str:
+    if problem := _why_not_now(tx, origin, budget, recipient, now):
+        return problem
+    if budget.count(tx, recipient, now - DAY) >= budget.limits.answers_per_day:
+        kind = "mailboxes" if isinstance(budget.limits, MailboxSettings) else "webhooks"
+        section = f"[{kind}.{origin.source.removeprefix(WEBHOOK)}]"
+        return f"its recipient had {budget.limits.answers_per_day} automatic mails in a day ({section} answers_per_day)"
+    return ""
+
+
+def _why_not_now(tx: Connection, origin: Any, budget: _Budget, recipient: str, now: datetime) -> str:
+    """Tell why no mail at all is answered just now, or none to this recipient: what robots run into."""
+    if not isinstance(budget.limits, MailboxSettings):
         return ""
+    since = now - timedelta(seconds=budget.limits.answer_pause_seconds)
+    if budget.count(tx, recipient, since, but_for=origin.delivery):
+        where = f"[mailboxes.{origin.source}] answer_pause_seconds"
+        return f"its recipient had an automatic answer just before ({where})"
+    if budget.is_used_up(tx, now):
+        return f"{budget.per_hour} automatic answers went out in an hour ({budget.setting})"
+    return ""
 
 
 def held_runs(record: Record) -> list[str]:
@@ -129,11 +191,6 @@ def _is_held(record: Record, tx: Connection, run_id: str) -> bool:
         return False
     stopped = next(event for event in reversed(record.trail.chain(tx, run_id)) if event.kind == "run.parked")
     return bool(stopped.data["error"] == Held.__name__)
-
-
-def _kind(limits: MailboxSettings | WebhookSettings) -> str:
-    """Return what is counted together, by the name of its sections in the configuration."""
-    return "mailboxes" if isinstance(limits, MailboxSettings) else "webhooks"
 
 
 def counted_as(address: str) -> str:
@@ -153,7 +210,7 @@ def _origin(tx: Connection, run_id: str | None) -> Any:
     while run_id is not None:
         if found := _DELIVERIES.rows(tx, {"of": run_id}):
             return found[0]
-        parent = _PARENT.row(tx, {"of": run_id})
+        parent = _RUN.row(tx, {"of": run_id})
         run_id = parent and parent.parent_run_id
     return None
 
@@ -167,10 +224,6 @@ def _take_turns(tx: Connection, what: str) -> None:
     """Let one transaction at a time count this; SQLite has one writer anyway."""
     if tx.dialect.name == "postgresql":
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{automatic_answer.name}/{what}", 0))))
-
-
-def _count(tx: Connection, *which: ColumnElement[bool]) -> int:
-    return int(tx.execute(select(func.count()).select_from(automatic_answer).where(*which)).scalar_one())
 
 
 def _lay_on_desk(tx: Connection, *, delivery: str, reason: str) -> None:

@@ -21,6 +21,8 @@ from orchestrator.record.record import Record
 from orchestrator.record.tables import effect, inbox, run
 from orchestrator.record.trail import Actor
 
+CaseState = Literal["opened", "joined", "answered", "with-person"]
+
 
 class CaseDesk:
     """Opens and joins cases, and starts the processes that serve them.
@@ -51,19 +53,16 @@ class CaseDesk:
 
     def open_or_join(self, key: str, *, delivery: str, effect_id: str | None = None) -> CaseTicket:
         """Open the case with this key, or join the open one."""
-        opened_by = str(effect_id)
+        opened_by, now = str(effect_id), self._record.clock()
         with self._record.store.write() as tx:
             received_at = self._received_at(tx, delivery)
-            case = cases.open_or_join(tx, self._record.vault, key, opened_by=opened_by, now=self._record.clock())
+            case = cases.open_or_join(tx, self._record.vault, key, opened_by=opened_by, now=now)
+            state = _state(tx, case, opened_by, received_at)
+            if state in ("answered", "with-person") and _was_somebody_elses(tx, case, delivery):
+                cases.close(tx, case.case_id, now)
+                case = cases.open_or_join(tx, self._record.vault, key, opened_by=opened_by, now=now)
+                state = "opened"
             tx.execute(update(inbox).where(inbox.c.delivery == delivery).values(case_id=case.case_id))
-            stuck = _has_stopped_run(tx, case)
-        state: Literal["opened", "joined", "answered", "with-person"] = "joined"
-        if case.opened_by == opened_by:
-            state = "opened"
-        elif case.answered_at is not None and moment(received_at) > case.answered_at:
-            state = "answered"
-        elif case.answered_at is None and stuck:
-            state = "with-person"
         return CaseTicket(case_id=case.case_id, state=state)
 
     def start(
@@ -98,6 +97,22 @@ class CaseDesk:
         if found is None:
             raise NotFound(f"no delivery {delivery}; list them with: orchestrator inbox")
         return str(found)
+
+
+def _state(tx: Connection, case: cases.Case, opened_by: str, received_at: str) -> CaseState:
+    if case.opened_by == opened_by:
+        return "opened"
+    if case.answered_at is not None:
+        return "answered" if moment(received_at) > case.answered_at else "joined"
+    return "with-person" if _has_stopped_run(tx, case) else "joined"
+
+
+def _was_somebody_elses(tx: Connection, case: cases.Case, delivery: str) -> bool:
+    """Tell whether this mail is proven and none of the case's was: others may have written those in their name."""
+    mine = select(inbox.c.proof).where(inbox.c.delivery == delivery)
+    earlier = select(inbox.c.proof).where(inbox.c.case_id == case.case_id, inbox.c.delivery != delivery)
+    proofs = tx.execute(earlier).scalars().all()
+    return bool(tx.execute(mine).scalar_one()) and bool(proofs) and not any(proofs)
 
 
 def _has_stopped_run(tx: Connection, case: cases.Case) -> bool:

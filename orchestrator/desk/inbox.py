@@ -54,6 +54,8 @@ class Delivery:
     note: str
     run_id: str | None
     case_id: str | None
+    proof: str
+    """What proves that the sender of a mail wrote it, as ``dmarc=pass``; empty if nothing does."""
     vacuumed_at: str | None
     """When the body was deleted, if it was."""
     vacuumed_by: str | None
@@ -214,6 +216,7 @@ def _delivery(row: Any) -> Delivery:
         note=row.note,
         run_id=row.run_id,
         case_id=row.case_id,
+        proof=row.proof,
         vacuumed_at=row.vacuumed_at,
         vacuumed_by=row.vacuumed_by,
     )

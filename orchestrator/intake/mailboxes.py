@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, insert, select, update
 
 from orchestrator.capabilities import Mailbox, MailPage, RawMail
+from orchestrator.intake.authentication import Authentication, authentication_of
 from orchestrator.intake.reading import sender_of
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, Runs
@@ -36,12 +37,14 @@ class Source:
         mailbox: Reads it.
         process: What each mail starts; its input has one field, ``delivery``.
         from_beginning: Whether mail that lay there before the first start is taken in as well.
+        authserv_id: Whose word counts on who wrote a mail; without it, nobody's address is proven.
     """
 
     name: str
     mailbox: Mailbox
     process: ProcessDefinition
     from_beginning: bool
+    authserv_id: str | None = None
 
 
 class _Start(NamedTuple):
@@ -130,7 +133,8 @@ class MailIntake:
         now = self._record.clock()
         delivery = f"d-{sha256(f'{source.name}/{mail.key}'.encode()).hexdigest()[:24]}"
         subject_ref = self._record.vault.subject(tx, sender_of(mail.raw) or None, now)
-        run_id = self._open_run(tx, source, mail, delivery, subject_ref)
+        authentication = authentication_of(mail.raw, source.authserv_id)
+        run_id = self._open_run(tx, source, mail, delivery, subject_ref, authentication)
         nonce, ciphertext = self._record.vault.encrypt(tx, subject_ref, mail.raw, bound_to=f"inbox/{delivery}")
         row = {
             "delivery": delivery,
@@ -140,6 +144,7 @@ class MailIntake:
             "received_at": stamp(mail.received_at),
             "accepted_at": stamp(now),
             "truncated": mail.truncated,
+            "proof": authentication.proof,
             "subject_ref": subject_ref,
             "nonce": nonce,
             "ciphertext": ciphertext,
@@ -149,13 +154,27 @@ class MailIntake:
         tx.execute(insert(inbox).values(row))
         return True
 
-    def _open_run(self, tx: Connection, source: Source, mail: RawMail, delivery: str, subject_ref: str) -> str:
+    def _open_run(
+        self,
+        tx: Connection,
+        source: Source,
+        mail: RawMail,
+        delivery: str,
+        subject_ref: str,
+        authentication: Authentication,
+    ) -> str:
         run_id = f"r-{delivery[2:]}"
+        proof = authentication.proof
         accepted = Draft(
             kind="delivery.accepted",
-            actor=Actor(name=f"mail:{source.name}", auth="unproven"),
+            actor=Actor(name=f"mail:{source.name}", auth=f"mail ({proof})" if proof else "unproven"),
             context=Context(run_id=run_id, subject_ref=subject_ref, process=source.process.name),
-            data={"delivery": delivery, "source_key": mail.key, "size": len(mail.raw)},
+            data={
+                "delivery": delivery,
+                "source_key": mail.key,
+                "size": len(mail.raw),
+                "authentication": dict(authentication.results),
+            },
         )
         opening = Opening(
             definition=source.process,

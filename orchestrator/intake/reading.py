@@ -51,10 +51,12 @@ def read_mail(
     """
     try:
         parts = MailParts(raw)
+        # A header that is cut may hide that a robot wrote the mail, or somebody else.
+        sender = sender_in(parts.whole.fields) if not parts.problems else ""
         text = "" if truncated else new_text(clean_text(parts.text()))
         subject, problem = decode_words(parts.whole.fields.first("subject"))
         known = {
-            "sender": sender_in(parts.whole.fields),
+            "sender": sender,
             "subject": subject,
             "text": text,
             "message_id": message_id_in(parts.whole.fields),

@@ -1,4 +1,4 @@
-"""Letting an effect through, or holding it for a person, in the transaction that plans it."""
+"""Letting an effect through, holding it for a person or leaving it out, in the transaction that plans it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator.errors import RunParked
+from orchestrator.errors import Rejected, RunParked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,11 @@ class Request:
 
 
 Admission = Callable[[Connection, Request], None]
-"""Called in the transaction that plans an effect; it raises ``Held`` to keep it from happening."""
+"""Called in the transaction that plans an effect; it raises ``Held`` or ``LeftOut`` to keep it from happening."""
+
+
+class LeftOut(Rejected):
+    """An effect that can be spared does not happen. The process learns of it as of any other refusal."""
 
 
 class Held(RunParked):

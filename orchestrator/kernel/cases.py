@@ -7,21 +7,23 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 
+from orchestrator.kernel.waiting import RunState
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.sql import insert_if_new
-from orchestrator.record.tables import customer_case
+from orchestrator.record.tables import customer_case, run
 from orchestrator.record.vault import Vault
 
 QUIET = timedelta(days=14)
 """A case that was answered so long ago is closed by the next message, which opens a new one."""
 
+_OVER = (RunState.DONE, RunState.CANCELLED)
 _OPEN_CASE = Prepared(
     select(customer_case).where(customer_case.c.lookup == bindparam("key"), customer_case.c.closed_at.is_(None))
 )
-_ANSWERED = Prepared(update(customer_case).where(customer_case.c.case_id == bindparam("case")))
+_CHANGE = Prepared(update(customer_case).where(customer_case.c.case_id == bindparam("case")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def open_or_join(tx: Connection, vault: Vault, key: str, *, opened_by: str, now:
     lookup = vault.lookup(key)
     row = _open_case(tx, lookup)
     if row is not None and row.answered_at and moment(row.answered_at) < now - QUIET and row.opened_by != opened_by:
-        tx.execute(update(customer_case).where(customer_case.c.case_id == row.case_id).values(closed_at=stamp(now)))
+        close(tx, row.case_id, now)
         row = None
     if row is None:
         new = {
@@ -63,9 +65,23 @@ def open_or_join(tx: Connection, vault: Vault, key: str, *, opened_by: str, now:
     return _case(row)
 
 
-def mark_answered(tx: Connection, case_id: str, now: datetime) -> None:
-    """Note that the case has its answer."""
-    _ANSWERED(tx, {"case": case_id, "answered_at": stamp(now)})
+def served(tx: Connection, case_id: str, run_id: str, now: datetime, *, answered: bool) -> None:
+    """Note that a run of the case has come to its end.
+
+    Without an answer the case is closed, so that the next message is served like a first one, unless the case was
+    answered before or another run of it is not over.
+    """
+    if answered:
+        _CHANGE(tx, {"case": case_id, "answered_at": stamp(now)})
+        return
+    unanswered = (customer_case.c.case_id == case_id, customer_case.c.answered_at.is_(None))
+    goes_on = exists().where(run.c.case_id == case_id, run.c.run_id != run_id, run.c.state.not_in(_OVER))
+    tx.execute(update(customer_case).where(*unanswered, ~goes_on).values(closed_at=stamp(now)))
+
+
+def close(tx: Connection, case_id: str, now: datetime) -> None:
+    """Close a case: the next message opens a new one."""
+    _CHANGE(tx, {"case": case_id, "closed_at": stamp(now)})
 
 
 def subject_of(tx: Connection, case_id: str) -> str:

@@ -157,7 +157,7 @@ class Kernel:
         steps.go_on()
         if steps.left_out:
             raise Diverged("the process ended before the steps that its record holds: it changed while under way")
-        self._finish(definition, session, result)
+        self._finish(definition, session, result, answered=steps.answered)
         return result
 
     def _needs(self, definition: ProcessDefinition, session: Session, steps: Steps) -> dict[str, RecordedCapability]:
@@ -175,10 +175,10 @@ class Kernel:
             raise Unbound("; ".join([*missing, "then restart the service, and the run goes on by itself"]))
         return given
 
-    def _finish(self, definition: ProcessDefinition, session: Session, result: Any) -> None:
+    def _finish(self, definition: ProcessDefinition, session: Session, result: Any, *, answered: bool) -> None:
         sealer = Sealer()
         data = {"result": definition.result.dump_python(result, mode="json", context={SEAL: sealer})}
-        self._end(session, "run.finished", data, sealer=sealer, state=RunState.DONE, answered=True)
+        self._end(session, "run.finished", data, sealer=sealer, state=RunState.DONE, answered=answered)
 
     def _postpone(self, session: Session, wait: RunPostponed) -> Exception:
         # To wait as a system asks is no sign of trouble.
@@ -240,8 +240,8 @@ class Kernel:
             columns["due_at"] = case((cancelled, stamp(now)), else_=columns.get("due_at", run_table.c.due_at))
 
         def change(tx: Any) -> None:
-            if answered and session.run.case_id is not None:
-                cases.mark_answered(tx, session.run.case_id, now)
+            if session.run.case_id is not None and state is RunState.DONE:
+                cases.served(tx, session.run.case_id, session.run.run_id, now, answered=answered)
             if not over:
                 tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if also is not None:

@@ -22,7 +22,7 @@ from orchestrator.errors import (
     RunPostponed,
     Unavailable,
 )
-from orchestrator.kernel.admission import Admission, Request
+from orchestrator.kernel.admission import Admission, LeftOut, Request
 from orchestrator.kernel.meter import Measured, Meter, attempt_measured, step_measured
 from orchestrator.kernel.operations import OperationForm, forms_of
 from orchestrator.kernel.past import RecordedRun, RecordedStep
@@ -94,6 +94,8 @@ class Steps:
         self._private = private
         self._window = window
         self._meter = meter
+        self.answered = False
+        """Whether a mail went out that answers the case of the run."""
         self._count = 0
         self._stopped: Exception | None = None
 
@@ -107,13 +109,15 @@ class Steps:
         self._count += 1
         step = _Step(number=self._count, form=form, bound=bound, arguments=arguments)
         try:
-            return self._window.show(form.operation.title, lambda: self._take(step))
+            answer = self._window.show(form.operation.title, lambda: self._take(step))
         except Exception as exc:
             if isinstance(exc, AccessDenied | RunPostponed):
                 self._session.waits_for = bound.connection
             if isinstance(exc, AccessDenied) or not isinstance(exc, ConnectorError | EffectAbandoned):
                 self._stopped = exc
             raise
+        self.answered = self.answered or step.answers_case
+        return answer
 
     def go_on(self) -> None:
         """Do nothing, unless the run has to stop: then raise again why."""
@@ -189,32 +193,39 @@ class Steps:
         except AccessDenied:
             raise  # no answer: it is asked again once a person has mended it
         except ConnectorError as exc:
-            data = {"request": request, "error": error_name(exc), "message": str(exc)}
-            self._session.keep(self._session.draft("step.refused", data, sealer=sealer, **step.about()))
+            self._refuse(step, exc, request, sealer)
             raise
         data = {"request": request, "answer": step.form.write_answer(answer, sealer)}
         self._session.keep(self._session.draft("step.answered", data, sealer=sealer, **step.about()))
         return answer
 
+    def _refuse(self, step: _Step, error: ConnectorError, request: dict[str, Any], sealer: Sealer) -> None:
+        data = {"request": request, "error": error_name(error), "message": str(error)}
+        self._session.keep(self._session.draft("step.refused", data, sealer=sealer, **step.about()))
+
     def _perform(self, step: _Step, settlement: Settlement) -> Any:
         sealer = Sealer()
+        request = step.form.write_arguments(step.arguments, sealer)
         key = effect_id(self._session.run.run_id, step.number, step.form.name)
         about = {name: value for name, value in step.about().items() if name != "step"}
-        return self._ledger.perform(
-            Effect(
-                effect_id=key,
-                run_id=self._session.run.run_id,
-                step=step.number,
-                about=about,
-                settlement=settlement,
-                request=step.form.write_arguments(step.arguments, sealer),
-                sealer=sealer,
-                invoke=lambda: self._invoke(step, key),
-                probe=lambda: step.probe(settlement, key),
-                write_answer=step.form.write_answer,
-                admit=self._admission(step, key),
-            )
+        effect = Effect(
+            effect_id=key,
+            run_id=self._session.run.run_id,
+            step=step.number,
+            about=about,
+            settlement=settlement,
+            request=request,
+            sealer=sealer,
+            invoke=lambda: self._invoke(step, key),
+            probe=lambda: step.probe(settlement, key),
+            write_answer=step.form.write_answer,
+            admit=self._admission(step, key),
         )
+        try:
+            return self._ledger.perform(effect)
+        except LeftOut as exc:  # nothing of it was planned
+            self._refuse(step, exc, request, sealer)
+            raise
 
     def _admission(self, step: _Step, key: str) -> Callable[[Connection], None] | None:
         admit = step.bound.admit
@@ -239,6 +250,11 @@ class _Step:
             "connection": self.bound.connection,
             "connector_version": self.bound.version,
         }
+
+    @property
+    def answers_case(self) -> bool:
+        """Whether it sends a mail that says more than that one came in."""
+        return self.form.name == "mailer.send" and not self.arguments["mail"].acknowledges
 
     def settlement(self) -> Settlement | None:
         """How a doubt is settled, or None for a query."""

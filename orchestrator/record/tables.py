@@ -175,6 +175,7 @@ inbox = Table(
     Column("received_at", Text, nullable=False),
     Column("accepted_at", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
+    Column("proof", Text, nullable=False, server_default=""),
     Column("subject_ref", Text, nullable=False, index=True),
     Column("nonce", LargeBinary),
     Column("ciphertext", LargeBinary),
@@ -196,7 +197,10 @@ inbox = Table(
         postgresql_where=text("vacuumed_at IS NULL"),
     ),
 )
-"""Deliveries; the body is gone (``ciphertext`` is null) once ``vacuumed_at`` is set, by the rule ``vacuumed_by``."""
+"""Deliveries; the body is gone (``ciphertext`` is null) once ``vacuumed_at`` is set, by the rule ``vacuumed_by``.
+
+``proof`` is what proves that the sender wrote the mail, as ``dmarc=pass``; empty if nothing does.
+"""
 
 intake_cursor = Table(
     "intake_cursor",
@@ -220,7 +224,8 @@ automatic_answer = Table(
 )
 """The last day's mails that went out without a person's word; ``recipient`` is a keyed hash of the address.
 
-``started_by`` is the kind of source whose delivery started their runs: ``mailboxes`` or ``webhooks``.
+``started_by`` is what is counted together: ``answers`` to mails, ``acknowledgements`` of a process, both ``, unproven``
+if nothing proves who wrote the mail, or ``webhooks``.
 """
 
 connection_state = Table(

@@ -6,6 +6,7 @@ from orchestrator.settings.loading import load_settings
 from orchestrator.settings.model import (
     DESK,
     AlarmSettings,
+    AnswerSettings,
     LimitSettings,
     MailboxSettings,
     PluginSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "DESK",
     "WEBHOOK",
     "AlarmSettings",
+    "AnswerSettings",
     "Constant",
     "GatewaySettings",
     "LimitSettings",

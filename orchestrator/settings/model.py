@@ -147,6 +147,9 @@ class MailboxSettings(Section):
     process: str
     addresses: Annotated[tuple[EmailAddress, ...], BeforeValidator(from_json)] = ()
     """Our own addresses: mail that comes from one of them is never answered."""
+    authserv_id: Annotated[str, Field(pattern=r"^[^\s;()\"]+$")] | None = None
+    """The name that the mail server writes first in ``Authentication-Results`` (RFC 8601): what it says there of a
+    sender is believed. Without it, nobody's address counts as proven."""
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
     from_beginning: bool = False
     """Take in what already lies in the mailbox when it is first read."""
@@ -160,7 +163,11 @@ class AnswerSettings(Section):
     """How much goes out by itself."""
 
     per_hour: Annotated[int, Field(ge=1)] = 200
-    """At most so many automatic answers to mails an hour, in all; what is beyond waits for a person."""
+    """Maximum automatic answers to mails an hour; what is beyond waits for a person. Senders whose address is proven
+    (``authserv_id``) and those whose address is not are counted apart."""
+    strangers_per_hour: Annotated[int, Field(ge=1)] = 5
+    """Maximum acknowledgements an hour, by each process, to senders whose address is not proven: each may be somebody
+    else's. What is beyond is left out."""
 
 
 class LimitSettings(Section):
