@@ -30,7 +30,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 def test_plugins_are_listed_with_what_they_offer(office: Office, console: Console) -> None:
     rows = {row["name"]: row for row in console("plugins", "--json").json}
-    assert rows["flows"]["offers"] == ["alarm", "lost-download", "support-inbox"]
+    assert rows["flows"]["offers"] == ["alarm", "lost-download", "strangers", "support-inbox"]
     assert rows["s3"]["state"] == "loaded"
     assert "flows" in console("plugins").out
 
@@ -42,6 +42,8 @@ def test_processes_are_listed_with_what_answers_their_needs(office: Office, cons
         "files from files",
         "mailer from outbox",
         "people from desk",
+        "inbox from desk",
+        "cases from desk",
     ]
     assert rows["support-inbox"]["title"] == "Give every mail to the support address to whom it belongs"
     assert "Get a customer the download" in console("processes").out
@@ -83,9 +85,9 @@ def test_a_check_that_finds_nothing_says_so(office: Office, console: Console) ->
             '[bindings] file_links: connection "shop" gives no FileLinks (its connector is fake-orders); write',
         ),
         (
-            'bindings.mailer = "outbox"',
+            'bindings.file_links = "files"',
             "",
-            '[bindings] mailer: process "lost-download" needs',
+            '[bindings] file_links: process "lost-download" needs',
         ),
         (
             'process = "support-inbox"',

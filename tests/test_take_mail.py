@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 from sample_office import CONFIG, Office
 
-from orchestrator.errors import Unavailable
+from orchestrator.bootstrap import Application
+from orchestrator.errors import ConnectorError, RateLimited, Unavailable
 from orchestrator.testing.mail import FakeMailbox, FakeMailWatch
 from orchestrator.worker.mail import is_worth_a_line, rest_after, take_mail
 
@@ -136,10 +138,38 @@ def test_a_defect_is_named_and_its_words_are_not(tmp_path: Path, caplog: pytest.
 
 @pytest.mark.parametrize(
     ("failures", "poll_seconds", "expected"),
-    [(1, 0.5, 1), (2, 0.5, 2), (3, 0.5, 4), (7, 0.5, 60), (10**6, 0.5, 60), (1, 30, 60), (2, 30, 60), (1, 300, 300)],
+    [
+        (1, 0.5, 0.5), (2, 0.5, 1), (3, 0.5, 2), (8, 0.5, 60), (10**6, 0.5, 60),
+        (1, 30, 5), (2, 30, 10), (3, 30, 20), (5, 30, 60), (10**6, 30, 60),
+        (1, 300, 5), (7, 300, 300), (8, 300, 300),
+    ],
+)  # fmt: skip
+def test_rests_begin_short_and_grow_within_reason(failures: int, poll_seconds: float, expected: float) -> None:
+    assert rest_after(Unavailable("down"), failures, poll_seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "failures", "expected"),
+    [(90, 1, 90), (3, 1, 5), (3, 5, 60), (10**7, 1, 86400), (None, 1, 5)],
 )
-def test_rests_grow_within_reason(failures: int, poll_seconds: float, expected: float) -> None:
-    assert rest_after(failures, poll_seconds) == expected
+def test_a_mailbox_that_asks_for_a_rest_gets_it(asked: float | None, failures: int, expected: float) -> None:
+    error = RateLimited("slow down", retry_after=None if asked is None else timedelta(seconds=asked))
+    assert rest_after(error, failures, 30) == expected
+
+
+def test_a_rest_that_the_guard_has_to_keep_is_kept_by_the_mailbox(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, Watched())
+    worker.office.mailbox.fail_next(RateLimited("slow down", retry_after=timedelta(seconds=90)))
+    app = worker.office.app
+    asked = [_refusal(app) for _ in range(2)]
+    assert [rest_after(error, 1, 30) > 80 for error in asked] == [True, True]
+    assert len(worker.office.mailbox.calls) == 1, "the guard lets nothing through"
+
+
+def _refusal(app: Application) -> ConnectorError:
+    with pytest.raises(RateLimited) as refused:
+        app.intake.take_in(app.sources()[0])
+    return refused.value
 
 
 def test_of_a_thousand_failures_in_a_row_the_log_shows_ten() -> None:

@@ -10,12 +10,15 @@ from datetime import timedelta
 from threading import Event, Thread
 
 from orchestrator.bootstrap import Application
-from orchestrator.errors import ConnectorError
+from orchestrator.errors import ConnectorError, RateLimited
 from orchestrator.intake.mailboxes import Source
+from orchestrator.ledger.effects import LONGEST_ASKED
 from orchestrator.plugins import MailWatch
 
+FIRST_REST_SECONDS = 5.0
+"""Longest rest after the first failure."""
 LONGEST_REST_SECONDS = 60.0
-"""A mailbox that cannot be read is tried again after so long at the latest."""
+"""Longest rest, unless the mailbox is looked into less often, or its system asks for more."""
 Wait = Callable[[timedelta], object]
 logger = logging.getLogger(__name__)
 
@@ -34,10 +37,10 @@ def take_mail(app: Application, source: Source, poll_seconds: float, stop: Event
         while not stop.is_set():
             if problem := _take_in(app, watched):
                 failures += 1
-                rest = rest_after(failures, poll_seconds)
+                rest = rest_after(problem, failures, poll_seconds)
                 if is_worth_a_line(failures):
                     logger.warning(
-                        "Mailbox %s: %s; failure %d, tried again in %.0f s", source.name, problem, failures, rest
+                        "Mailbox %s: %s; failure %d, tried again in %.0f s", source.name, _said(problem), failures, rest
                     )
                 stop.wait(rest)
                 continue
@@ -47,10 +50,18 @@ def take_mail(app: Application, source: Source, poll_seconds: float, stop: Event
             wait(timedelta(seconds=poll_seconds))
 
 
-def rest_after(failures: int, poll_seconds: float) -> float:
-    """Return how many seconds to leave a mailbox alone: as between two looks, doubled each time, within reason."""
-    longest = max(poll_seconds, LONGEST_REST_SECONDS)
-    return min(poll_seconds * 2.0 ** min(failures, 20), longest)
+def rest_after(problem: Exception, failures: int, poll_seconds: float) -> float:
+    """Return how many seconds to leave a mailbox alone: a few at first, doubled each time, as long as it asks for.
+
+    Args:
+        problem: Why it could not be read.
+        failures: How often in a row.
+        poll_seconds: How long it is left alone when it can be read.
+    """
+    doubled = min(poll_seconds, FIRST_REST_SECONDS) * 2.0 ** min(failures - 1, 20)
+    rest = min(doubled, max(poll_seconds, LONGEST_REST_SECONDS))
+    asked = problem.retry_after if isinstance(problem, RateLimited) else None
+    return max(rest, min(asked, LONGEST_ASKED).total_seconds()) if asked else rest
 
 
 def is_worth_a_line(failures: int) -> bool:
@@ -58,17 +69,20 @@ def is_worth_a_line(failures: int) -> bool:
     return failures & (failures - 1) == 0
 
 
-def _take_in(app: Application, source: Source) -> str:
-    """Take in what is new; return what went wrong, or nothing."""
+def _take_in(app: Application, source: Source) -> Exception | None:
+    """Take in what is new; return what went wrong, if anything did."""
     try:
         taken = app.intake.take_in(source)
-    except ConnectorError as exc:
-        return str(exc)
     except Exception as exc:  # noqa: BLE001 - the next round tries again; nothing was moved
-        return type(exc).__name__  # its text may name a person
+        return exc
     if taken:
         logger.info("Mailbox %s: %d new", source.name, taken)
-    return ""
+    return None
+
+
+def _said(problem: Exception) -> str:
+    """Say what went wrong; the words of an error that is not ours may name a person."""
+    return str(problem) if isinstance(problem, ConnectorError) else type(problem).__name__
 
 
 @contextmanager
