@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sample_business
-from sample_business import Business, Mistake, Verdict
+from sample_business import SUPPORT, Business, Mistake, Verdict
 from sample_console import Console
 
 from connectors.gmail.settings import READ, SEND
@@ -113,6 +113,16 @@ FITTED = (
         what="alarms by a process that is switched off",
         names="enabled",
         instead={"": "[processes.alarm]\nenabled = false\n"},
+    ),
+    Mistake(
+        what="alarms that go to a mailbox whose mail is taken in",
+        names="notices_to",
+        instead={'notices_to = "owner@shop.example"': f'notices_to = "{SUPPORT}"'},
+    ),
+    Mistake(
+        what="alarms by a mail account that names nobody",
+        names="notices_to",
+        instead={'notices_to = "owner@shop.example"': ""},
     ),
     Mistake(
         what="a plug-in to leave out that there is not",

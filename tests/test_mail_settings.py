@@ -104,8 +104,9 @@ def test_the_plug_in_offers_one_connector_for_all_its_ways() -> None:
         offered.append(connector)
 
     register_connectors(register)
-    provides = (Mailer, Mailbox, Notifier)
-    assert offered == [Connector(name="mail", provides=provides, settings=MailSettings, build=MailAccount)]
+    (mail,) = offered
+    assert (mail.name, mail.provides) == ("mail", (Mailer, Mailbox, Notifier))
+    assert (mail.settings, mail.build) == (MailSettings, MailAccount)
 
 
 def test_an_account_is_built_without_a_connection() -> None:

@@ -192,4 +192,9 @@ class GmailAccount:
 @hookimpl
 def register_connectors(register: RegisterConnector) -> None:
     """Offer the connector ``gmail``."""
-    register(Connector(name="gmail", provides=(Mailer, Mailbox, Notifier), settings=GmailSettings, build=GmailAccount))
+    provides = (Mailer, Mailbox, Notifier)
+    register(Connector(name="gmail", provides=provides, settings=GmailSettings, build=GmailAccount, lacks=_lacks))
+
+
+def _lacks(settings: GmailSettings, capability: type) -> str:
+    return "set its notices_to" if capability is Notifier and settings.notices_to is None else ""

@@ -115,4 +115,10 @@ class MailAccount:
 def register_connectors(register: RegisterConnector) -> None:
     """Offer the connector ``mail``."""
     provides = (Mailer, Mailbox, Notifier)
-    register(Connector(name="mail", provides=provides, settings=MailSettings, build=MailAccount))
+    register(Connector(name="mail", provides=provides, settings=MailSettings, build=MailAccount, lacks=_lacks))
+
+
+def _lacks(settings: MailSettings, capability: type) -> str:
+    if capability is Mailbox and settings.imap is None:
+        return "add its section 'imap'"
+    return "set its notices_to" if capability is Notifier and settings.notices_to is None else ""

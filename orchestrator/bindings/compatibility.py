@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from email.headerregistry import Address
 
 from pydantic import ValidationError
 
+from orchestrator.bindings.sections import Configured
 from orchestrator.bindings.webhooks import WebhookFit
-from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES
-from orchestrator.plugins.connector import Connector
+from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, Notifier
 from orchestrator.plugins.contract import OfferedProcess
 from orchestrator.plugins.host import PROCESSES, PluginHost
 from orchestrator.settings import DESK, MailboxSettings, Problem, Settings, problems_in
@@ -25,13 +25,14 @@ class Compatibility:
 
     Args:
         settings: The configuration.
-        connectors: The connector of each connection.
+        sections: The connections, as they are configured.
         host: The plug-ins.
     """
 
-    def __init__(self, settings: Settings, connectors: Mapping[str, Connector[Any]], host: PluginHost) -> None:
+    def __init__(self, settings: Settings, sections: Mapping[str, Configured], host: PluginHost) -> None:
         self._settings = settings
-        self._connectors = connectors
+        self._sections = sections
+        self._connectors = {name: section.connector for name, section in sections.items()}
         self._host = host
 
     def problems(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
@@ -170,6 +171,25 @@ class Compatibility:
         if any(self._unanswered(process, processes[process])):
             what = f'"{process}" cannot be executed, so nobody learns what stops'
             yield Problem(where, what, "bind what it needs")
+        yield from self._unread_notices(process)
+
+    def _unread_notices(self, process: str) -> Iterator[Problem]:
+        """Find notices that are mailed to where our own mail is taken in, and left unanswered."""
+        bound = self.binding(process, _NAMES[Notifier])
+        section = self._sections.get(bound[1]) if bound else None
+        address = getattr(section.settings, "notices_to", None) if section else None
+        if bound and address in self._own_addresses():
+            where = self._settings.where("connections", bound[1], "notices_to")
+            what = "is a mailbox that mail is taken in from: nobody would read the notices"
+            yield Problem(where, what, "write an address that a person reads")
+
+    def _own_addresses(self) -> set[str]:
+        """Return the addresses whose mail is taken in, as far as they are known."""
+        boxes = self._settings.mailboxes.values()
+        settings = [self._sections[box.connection].settings for box in boxes if box.connection in self._sections]
+        senders = [getattr(each, "sender", None) for each in settings]
+        theirs = {sender.addr_spec.lower() for sender in senders if isinstance(sender, Address)}
+        return theirs.union(*(box.addresses for box in boxes))
 
     def _startable_problem(self, where: str, process: str, processes: Mapping[str, OfferedProcess]) -> Problem | None:
         if process not in processes:
@@ -192,6 +212,8 @@ class Compatibility:
         if capability not in connector.provides:
             what = f'connection "{connection}" gives no {capability.__name__} (its connector is {connector.name})'
             return Problem(where, what, self._who_could_answer(capability))
+        if missing := connector.lacks(self._sections[connection].settings, capability):
+            return Problem(where, f'connection "{connection}" gives no {capability.__name__} as it is', missing)
         return None
 
     def _who_could_answer(self, capability: type) -> str:

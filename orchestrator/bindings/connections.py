@@ -45,8 +45,7 @@ class Connections:
         self._sections = dict(sections)
         self._built: dict[str, Any] = {}
         self._building = Lock()
-        connectors = {name: section.connector for name, section in sections.items()}
-        self._compatibility = Compatibility(settings, connectors, host)
+        self._compatibility = Compatibility(settings, sections, host)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sections)

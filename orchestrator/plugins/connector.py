@@ -108,6 +108,11 @@ class Connection(Protocol):
         ...
 
 
+def lacks_nothing(_settings: BaseModel, _capability: type) -> str:
+    """Say that a connection gives all capabilities of its connector, however it is configured."""
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connector(Generic[S]):
     """The code that gives one or more capabilities for one vendor.
@@ -117,6 +122,8 @@ class Connector(Generic[S]):
         provides: The capabilities, as protocol classes.
         settings: The model of the connection's section: frozen, ``extra="forbid"``.
         build: Makes a connection from settings, without I/O.
+        lacks: Says what is to be added to settings so that they give a capability, as "add its section 'imap'"; empty
+            if they do.
         api: The version of ``orchestrator.plugins.API`` that it was written for.
     """
 
@@ -124,4 +131,5 @@ class Connector(Generic[S]):
     provides: tuple[type, ...]
     settings: type[S]
     build: Callable[[S], Connection]
+    lacks: Callable[[S, type], str] = lacks_nothing
     api: str = _FIRST_API
