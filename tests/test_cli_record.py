@@ -8,7 +8,7 @@ import pytest
 from sample_console import Console, Said, command
 from sample_office import ANNA, CONFIG, STRANGER, Office
 
-from flows.lost_download import CLOSE
+from flows.lost_download import ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import use
 from orchestrator.errors import RunError, RunParked
 from orchestrator.kernel.runs import RunState
@@ -51,8 +51,8 @@ def test_a_run_is_shown_and_its_private_values_only_if_asked_for(office: Office,
 
 
 def test_an_effect_that_happened_twice_is_listed_with_both_receipts(office: Office, console: Console) -> None:
-    assert "No effect is known" in console("effects", "twice").out
     run_id, record = office.serve(ANNA), office.app.record
+    assert "No effect is known" in console("effects", "twice").out
     with record.store.write() as tx:
         outcome = [event for event in record.trail.chain(tx, run_id) if event.kind == "effect.outcome"][-1]
         second = {"outcome": "success", "via": Cause.SUCCEED, "attempt": 2, "answer": {"reference": "<second@shop>"}}
@@ -90,13 +90,39 @@ def test_a_question_is_listed_shown_and_answered(office: Office, console: Consol
     assert STRANGER not in console("decisions").out
     shown = console("decisions", "show", question).out
     assert f"The customer writes from: {STRANGER}" in shown
-    assert f"orchestrator decisions answer {question} bought-as --text" in shown
+    assert f"orchestrator decisions answer {question} bought-as --text -\n" in shown
+    assert "It asks for: the address on the order\n" in shown
     assert "\nrole: support\n" in shown
     assert "\notherwise: again\n" in shown
     assert console("decisions", "show", question, "--json").json["question"]["known"].startswith("The customer writes")
     assert console("decisions", "answer", question, CLOSE.key).code == 0
     assert console("decisions", "--json").json == []
     assert office.app.kernel.execute(office.app.definition("lost-download"), run_id).outcome == "closed-by-hand"
+
+
+def test_what_is_shown_as_a_command_sends_no_description_of_an_answer(office: Office, console: Console) -> None:
+    _, question = office.ask()
+    commands = [
+        line.split()[1:] for line in console("decisions", "show", question).out.splitlines() if "answer" in line
+    ]
+    with_text = [command for command in commands if "--text" in command]
+    assert [command[-3:] for command in with_text] == [["bought-as", "--text", "-"], ["answer", "--text", "-"]]
+    described = f"({ANSWER.needs_text})"
+    said = console("decisions", "answer", question, ANSWER.key, "--text", described)
+    assert (said.code, "the description of what to write" in said.err) == (1, True)
+    assert len(console("decisions", "--json").json) == 1
+    assert office.mailer.sent == []
+
+
+def test_an_answer_with_what_it_does_not_take_is_refused_before_the_run_goes_on(
+    office: Office, console: Console
+) -> None:
+    run_id, question = office.ask()
+    for option, text in ((CLOSE.key, "Dear customer"), (BOUGHT_AS.key, "her other address")):
+        said = console("decisions", "answer", question, option, "--text", text)
+        assert (said.code, text in said.err) == (1, False)
+    assert (office.app.runs.due(limit=10), len(console("decisions", "--json").json)) == ([], 1)
+    assert console("runs", "--json").json[0]["run_id"] == run_id
 
 
 def test_an_answer_that_does_not_fit_is_refused_in_one_line(office: Office, console: Console) -> None:

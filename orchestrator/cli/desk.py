@@ -56,9 +56,11 @@ def show_decision(question: str, *, json: Json = False) -> None:
     say()
     say("Answers:")
     for option in waiting.question.options:
-        text = f" --text '({option.needs_text})'" if option.needs_text else ""
+        text = " --text -" if option.needs_text else ""
         say(f"  orchestrator decisions answer {question} {option.key}{text}")
         say(f"      {option.label}")
+        if option.needs_text:
+            say(f"      It asks for: {option.needs_text}")
 
 
 def _row(waiting: OpenQuestion) -> dict[str, Any]:
