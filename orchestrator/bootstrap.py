@@ -19,7 +19,7 @@ from orchestrator.bindings import DESK, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.capabilities import Mailbox
-from orchestrator.config_file import find_config
+from orchestrator.config_file import CONFIG_PLACES, CONFIG_VARIABLE, find_config
 from orchestrator.desk.alarms import Alarms
 from orchestrator.desk.answers import AnswerLimits
 from orchestrator.desk.cases import CaseDesk
@@ -278,6 +278,13 @@ def application(config: Path | None = None) -> Application:
             hide(settings.secrets())
             _current.append(Application(settings))
         return _current[0]
+
+
+def installed() -> Application:
+    """Return this program's application; where no configuration is named or found, one that knows what is installed."""
+    if not _current and CONFIG_VARIABLE not in os.environ and not any(place.is_file() for place in CONFIG_PLACES):
+        return Application(Settings())
+    return application()
 
 
 def recorded() -> Application:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from orchestrator.bindings import DESK, check_connections
-from orchestrator.bootstrap import Application, application
+from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
-from orchestrator.config_file import CONFIG_VARIABLE, find_config
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.kernel.kernel import capability_name
-from orchestrator.settings import Settings
 
 
 def plugins(*, json: Json = False) -> None:
@@ -22,7 +19,7 @@ def plugins(*, json: Json = False) -> None:
     Args:
         json: Print JSON.
     """
-    app = _installed()
+    app = installed()
     _load_all(app)
     rows = [{**fields(report), "offers": (*report.connectors, *report.processes)} for report in app.plugins.reports]
     show(rows, ("name", "state", "offers", "problem", "distribution", "version"), as_json=json, empty="No plug-ins.")
@@ -37,7 +34,7 @@ def processes(process: str | None = None, *, json: Json = False) -> None:
         process: The process whose form to show.
         json: Print JSON.
     """
-    app = _installed()
+    app = installed()
     if process is None:
         rows = [_process(app, name) for name in sorted(app.processes)]
         show(rows, ("process", "title", "needs", "schedule"), as_json=json, empty="No processes.")
@@ -84,17 +81,6 @@ def check(*, json: Json = False) -> int:
             say(f"Advice: {each}")
         say("Everything fits." if not problems and all(row["works"] for row in rows) else "Not everything works.")
     return 0 if not problems and all(row["works"] for row in rows) else 1
-
-
-def _installed() -> Application:
-    """Return the application; without any configuration, one of what is installed: authors have none yet."""
-    try:
-        find_config()
-    except ConfigurationError:
-        if CONFIG_VARIABLE in os.environ:
-            raise
-        return Application(Settings())
-    return application()
 
 
 def _advice(app: Application) -> list[str]:
