@@ -39,6 +39,8 @@ def listed(*, json: Json = False) -> None:
 def twice(*, private: Flag = False, json: Json = False) -> None:
     """List effects that are known to have happened twice, with the receipt of each time.
 
+    Example: ``orchestrator effects twice --private``
+
     Args:
         private: Show the receipts; they are decrypted with the key file.
         json: Print JSON.
