@@ -135,9 +135,12 @@ def test_run_from_the_form_is_executed_recorded_and_shown_step_by_step(sandbox: 
     ]
 
 
-def test_input_that_does_not_fit_is_refused_before_a_run_starts(sandbox: Sandbox) -> None:
-    with pytest.raises(SandboxError, match=r"request\.email"):
-        press_run(sandbox, email="not an address")
+def test_input_that_does_not_fit_is_refused_and_no_run_starts(sandbox: Sandbox, app: Application) -> None:
+    with pytest.raises(SandboxError, match="'email' is a required property"):
+        press_run(sandbox, product="dress")
+    flow_run_id = press_run(sandbox, email="not an address")
+    assert "email is not written as it must be" in flow_run_ended(sandbox, flow_run_id)["state"]["message"]
+    assert app.runs.of_prefect(flow_run_id) is None
 
 
 def test_run_from_the_command_line_is_shown_under_its_deployment_and_prefect_sees_a_reference_alone(

@@ -63,6 +63,7 @@ WALK: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "inbox rerun": (("{nasty}",),),
     "inbox discard": (("{nasty}",),),
     "effects": ((),),
+    "effects twice": ((), ("--private",)),
     "effects settle": (("{nasty}", "--retry"),),
     "audit tail": (("-n", "500"),),
     "audit show": (("{run}",), ("{run}", "--private"), ("{nasty}",)),
