@@ -106,6 +106,7 @@ class Application:
             owner=owner,
             meter=self.measures,
             stopping=self.stopping.is_set,
+            renew_every=self.runs.lease / 4,
         )
 
     @cached_property

@@ -77,6 +77,9 @@ class _Trespasser:
     def read_effect(self, effect_id: str) -> Any:
         return self._session.read_effect(effect_id)
 
+    def clock_columns(self) -> dict[str, str]:
+        return self._session.clock_columns()
+
     def report_late(self, effect_id: str, outcome: str) -> None:
         self._session.report_late(effect_id, outcome)
 

@@ -7,30 +7,37 @@ commit, after it, before and after each call of the system outside and of its pr
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
+import resource
 import signal
 import sqlite3
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 from careless import VARIANTS
-from sample_runs import ANN, Bench, process, send_link, watched
+from sample_runs import ANN, Bench, Errand, process, send_link, watched
 
 from orchestrator.capabilities import Asset, Link, OutgoingMail, Purchase, Receipt
 from orchestrator.errors import LeaseLost, RunFailed, RunParked, RunPostponed
 from orchestrator.kernel.consistency import RunsAndEffects
+from orchestrator.kernel.runs import Run, RunState
 from orchestrator.kernel.settling import settle
+from orchestrator.ledger.effects import Ledger
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.record.clock import SteadyClock, steady
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.verify import verify
 
@@ -39,6 +46,10 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 REPEATABLE = (DoubtClass.PURE, DoubtClass.NATURAL, DoubtClass.NATIVE_KEY)
 PATIENCE = 30
 """So many workers in a row bring a run to its end, or nobody does."""
+LETHAL = "lethal@example.com"
+"""The customer whose run ends its worker."""
+BY_THE_WALL = "by the wall clock"
+"""The variant whose leases and deadlines jump with the wall clock."""
 Boundary = Callable[[str], None]
 
 
@@ -53,17 +64,32 @@ class Exit(IntEnum):
 
 
 class SharedClock:
-    """A clock that driver and workers share; it goes on only when the driver says so."""
+    """Two clocks that driver and workers share; they go on only when the driver says so, and only one can be set."""
 
     def __init__(self) -> None:
-        self._seconds = mmap.mmap(-1, 8)
+        self._seconds = mmap.mmap(-1, 16)
 
     def __call__(self) -> datetime:
-        return START + timedelta(seconds=int.from_bytes(self._seconds[:8], "big"))
+        """Tell what the wall clock reads."""
+        return START + timedelta(seconds=self._get(0) + self._get(8))
+
+    def steady(self) -> int:
+        """Tell what the steady clock reads, in microseconds."""
+        return self._get(0) * 1_000_000
 
     def advance(self, by: timedelta) -> None:
         """Go on."""
-        self._seconds[:8] = int((self() + by - START).total_seconds()).to_bytes(8, "big")
+        self._set(0, self._get(0) + int(by.total_seconds()))
+
+    def jump(self, seconds: int) -> None:
+        """Set the wall clock: ahead, or back."""
+        self._set(8, self._get(8) + seconds)
+
+    def _get(self, at: int) -> int:
+        return int.from_bytes(self._seconds[at : at + 8], "big", signed=True)
+
+    def _set(self, at: int, seconds: int) -> None:
+        self._seconds[at : at + 8] = seconds.to_bytes(8, "big", signed=True)
 
 
 class DurableSystem:
@@ -133,6 +159,45 @@ class DurableSystem:
         return found
 
 
+class LethalSystem(DurableSystem):
+    """A system whose client ends the process that asks for one customer.
+
+    Args:
+        path: Its memory.
+        by: ``segfault``, ``abort`` or ``memory``.
+    """
+
+    def __init__(self, path: Path, by: str) -> None:
+        super().__init__(path, DoubtClass.PROBE, lambda kind: None)
+        self._by = by
+        self.beside: Barrier | None = None
+        """Where all runs of the process meet if one of them is lethal."""
+
+    def purchases_of(self, email: str) -> tuple[Purchase, ...]:
+        """Return one purchase, or end the process."""
+        if self.beside is not None:
+            self.beside.wait()
+            if email != LETHAL:
+                Event().wait()
+        if email == LETHAL:
+            ENDS[self._by]()
+        return super().purchases_of(email)
+
+
+def _take_all_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+    hoard = []
+    while True:
+        hoard.append(bytearray(1 << 24))
+
+
+ENDS: dict[str, Callable[[], object]] = {
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "memory": _take_all_memory,
+}
+
+
 @dataclass(kw_only=True)
 class Case:
     """One run under test, and what was seen of it."""
@@ -155,23 +220,44 @@ class Driver:
 
     def __init__(self, url: str, folder: Path) -> None:
         self._clock = SharedClock()
-        self._record: Record = open_record(url, folder / "key", self._clock)
+        self._record = open_record(url, folder / "key", self._clock, SteadyClock("shared", self._clock.steady))
         self._memory = folder / "system.db"
         self._cases: dict[str, Case] = {}
         self._warm_up()
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out one order."""
-        if order["do"] == "begin":
-            return self._begin(DoubtClass(order["doubt"]), order.get("variant", "sound"), order["at"], order["how"])
-        return self._recover(self._cases[order["run"]], list(order.get("kills", [])))
+        match order["do"]:
+            case "begin":
+                return self._begin(DoubtClass(order["doubt"]), order["variant"], order["at"], order["how"])
+            case "jump":
+                self._clock.jump(order["seconds"])
+                return {}
+            case "wear out":
+                return self._wear_out(order["by"])
+            case "overtake":
+                return self._overtake(self._cases[order["run"]])
+            case _:
+                return self._recover(self._cases[order["run"]], list(order["kills"]))
 
     def _begin(self, doubt: DoubtClass, variant: str, at: int, how: str) -> dict[str, Any]:
         """Open a run and let its first worker die, or fall asleep, at a boundary."""
-        run_id = Bench(self._record, object()).open(SEND_LINK)
+        run_id = Bench(self._seen_by(variant), object()).open(SEND_LINK)
         case = self._cases[run_id] = Case(run_id=run_id, doubt=doubt, variant=variant)
         kind = self._work(case, at=at, how=signal.Signals[how])
         return {"run": run_id, "struck": kind}
+
+    def _seen_by(self, variant: str) -> Record:
+        """Return the record as the workers of a variant know it."""
+        return replace(self._record, steady=steady(self._clock)) if variant == BY_THE_WALL else self._record
+
+    def _overtake(self, case: Case) -> dict[str, Any]:
+        """Let another worker try to take the run of the one that sleeps, and let that one go on then."""
+        second = self._work(case, at=0)
+        sleeper, case.sleeper = case.sleeper, None
+        assert sleeper is not None
+        os.kill(sleeper, signal.SIGCONT)
+        return {"second": second, "first": _wait(sleeper)}
 
     def _recover(self, case: Case, kills: list[int]) -> dict[str, Any]:
         """Let fresh workers bring the run to its end, then wake the one that slept, and tell what was seen."""
@@ -210,9 +296,8 @@ class Driver:
         code = 1
         try:
             system = DurableSystem(self._memory, case.doubt, boundary)
-            bench = Bench(
-                watched(self._record, boundary), system, owner=str(os.getpid()), ledger=VARIANTS[case.variant]
-            )
+            record = watched(self._seen_by(case.variant), boundary)
+            bench = Bench(record, system, owner=str(os.getpid()), ledger=VARIANTS.get(case.variant, Ledger))
             code = _execute(bench, case.run_id)
         except BaseException:  # noqa: BLE001 - a fork must not go on as if it were the driver
             traceback.print_exc()
@@ -227,6 +312,51 @@ class Driver:
             settle(self._record, each["effect_id"], Cause.HAPPENED if happened else Cause.RETRY, ANN)
             case.asked += 1
         return bool(waiting)
+
+    def _wear_out(self, by: str) -> dict[str, Any]:
+        """Open a run that ends its worker, and three that are harmless; start workers as long as there is anything."""
+        bench = Bench(self._record, object())
+        lethal = bench.open(SEND_LINK, Errand(email=LETHAL))
+        harmless = [bench.open(SEND_LINK) for _ in range(3)]
+        died = 0
+        for _ in range(PATIENCE):
+            self._clock.advance(timedelta(minutes=10))
+            ended = self._fork(lambda: self._claim_and_execute(by, lethal))
+            died += ended not in Exit.__members__
+            if all(
+                bench.run(each).state in (RunState.DONE, RunState.PARKED, RunState.FAILED)
+                for each in (lethal, *harmless)
+            ):
+                break
+        run = bench.run(lethal)
+        return {
+            "died": died,
+            "state": run.state,
+            "reason": run.reason,
+            "kinds": bench.kinds(lethal),
+            "harmless": [bench.run(each).state for each in harmless],
+        }
+
+    def _claim_and_execute(self, by: str, lethal: str) -> int:
+        """Execute side by side what a claim gives; beside the lethal run nothing else comes to its end."""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        system = LethalSystem(self._memory, by)
+        bench = Bench(self._record, system, owner=str(os.getpid()))
+        runs = bench.kernel.claim(most=4, processes=["sample"]).runs
+        system.beside = Barrier(len(runs)) if lethal in {run.run_id for run in runs} else None
+        codes = list(ThreadPoolExecutor().map(lambda run: _go_on(bench, run), runs))
+        return max(codes, default=Exit.DONE)
+
+    def _fork(self, work: Callable[[], int]) -> str:
+        self._record.store.close()  # no connection may be shared with a fork
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = work()
+            finally:
+                os._exit(code)
+        return _wait(pid)
 
     def _report(self, case: Case) -> dict[str, Any]:
         bench, system = Bench(self._record, object()), self._system(case)
@@ -281,6 +411,16 @@ def _execute(bench: Bench, run_id: str) -> Exit:
         return Exit.LEASE_LOST
     except RunFailed:
         return Exit.FAILED
+    return Exit.DONE
+
+
+def _go_on(bench: Bench, run: Run) -> Exit:
+    try:
+        bench.kernel.go_on(SEND_LINK, run)
+    except RunParked:
+        return Exit.PARKED
+    except MemoryError:
+        os._exit(1)  # as the system would do it
     return Exit.DONE
 
 

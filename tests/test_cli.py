@@ -109,6 +109,22 @@ def test_what_does_not_fit_is_one_sentence_and_exit_code_1(
     assert f"Problem: {sentence}" in said.out
 
 
+def test_a_connection_whose_calls_may_take_longer_than_a_lease_is_named(tmp_path: Path, console: Console) -> None:
+    slow = """
+[connections.slow]
+connector = "webhook"
+url = "https://127.0.0.1:9/notices"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+timeout_seconds = 90
+"""
+    use(Office(tmp_path, f"{CONFIG}{slow}").app)
+    (advice,) = [each for each in console("check", "--json").json["advice"] if "lease" in each]
+    assert advice.startswith("connection slow: a call may take 90 s (timeout_seconds), longer than a lease")
+    assert f"Advice: {advice}" in console("check").out
+    use(Office(tmp_path, f"{CONFIG}{slow}[worker]\nlease_seconds = 90\n").app)
+    assert "lease" not in str(console("check", "--json").json["advice"])
+
+
 def test_a_connection_that_does_not_work_is_named(office: Office, console: Console) -> None:
     office.app.connections.get("shop").check = lambda: 1 / 0
     found = console("check", "--json")

@@ -5,7 +5,8 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ EFFECTS = 2
 MOST = 60
 """No worker has so many boundaries."""
 REPETITIONS = cases(2, 200)
+AHEAD, BACK = [600, 86_400], [-600, -86_400]
+"""How far the wall clock jumps, in seconds."""
 MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory: they survive the death of a process, and flushing them costs nothing."""
 Seen = dict[str, Any]
@@ -42,6 +45,18 @@ class Workers:
         """Let a new run's first worker be struck at a boundary; return the run and the boundary's kind."""
         seen = self._tell(do="begin", doubt=doubt, at=at, how=how, variant=variant)
         return seen["run"], seen["struck"]
+
+    def jump(self, seconds: int) -> None:
+        """Set the wall clock of all workers."""
+        self._tell(do="jump", seconds=seconds)
+
+    def overtake(self, run_id: str) -> dict[str, str]:
+        """Let a second worker try to take a run from the one that sleeps; then that one wakes and goes on."""
+        return self._tell(do="overtake", run=run_id)
+
+    def wear_out(self, by: str) -> Seen:
+        """Open a run that ends each of its workers, and others beside it; tell what becomes of them."""
+        return self._tell(do="wear out", by=by)
 
     def recover(self, run_id: str, *kills: int) -> Seen:
         """Let others bring the run to its end; some of them are killed, too."""
@@ -135,6 +150,55 @@ def test_workers_killed_one_after_the_other_leave_nothing_lost_and_nothing_done_
         first, *later = (rng.randint(1, 24) for _ in range(rng.choice([2, 2, 3])))
         run_id, struck = workers.begin(doubt, first)
         assert problems(workers.recover(run_id, *later), doubt) == [], f"killed at {first} ({struck}), {later}"
+
+
+@pytest.mark.parametrize("by", ["segfault", "abort", "memory"])
+def test_a_run_that_ends_its_workers_is_parked_and_those_beside_it_get_on(workers: Workers, by: str) -> None:
+    seen = workers.wear_out(by)
+    assert (seen["died"], seen["state"], seen["harmless"]) == (4, "parked", ["done"] * 3), seen
+    assert "its worker died 4 times in it" in seen["reason"]
+    assert seen["kinds"] == ["run.opened", "run.parked"]
+
+
+@pytest.mark.parametrize("doubt", CLASSES)
+def test_a_clock_that_jumps_takes_no_run_from_the_worker_that_executes_it(workers: Workers, doubt: DoubtClass) -> None:
+    kinds = set()
+    for at, struck, run_id in struck_in_jumps(workers, doubt, "SIGSTOP", [AHEAD, BACK] * cases(1, 10)):
+        kinds.add(struck)
+        seen = workers.overtake(run_id)
+        assert at == 1 or seen["first"] == "DONE", f"jumped at {at}: {struck}"
+        assert problems(workers.recover(run_id), doubt) == [], f"jumped at {at}: {struck}"
+    assert kinds == {"write", "committed", "call", "acted"}
+
+
+@pytest.mark.parametrize("doubt", CLASSES)
+def test_a_worker_killed_while_the_clock_jumps_leaves_nothing_lost_and_nothing_done_twice(
+    workers: Workers, doubt: DoubtClass
+) -> None:
+    jumps = [AHEAD + BACK, BACK + AHEAD] * 5
+    for at, struck, run_id in struck_in_jumps(workers, doubt, "SIGKILL", jumps[: cases(1, 10)]):
+        assert problems(workers.recover(run_id), doubt) == [], f"killed at {at}: {struck}, and the clock jumped"
+
+
+def test_the_harness_notices_when_leases_and_deadlines_go_by_the_wall_clock(workers: Workers) -> None:
+    found: list[str] = []
+    for _, _, run_id in struck_in_jumps(workers, DoubtClass.PROBE, "SIGSTOP", [AHEAD], variant="by the wall clock"):
+        workers.overtake(run_id)
+        found += problems(workers.recover(run_id), DoubtClass.PROBE)
+    assert any(each.startswith("done twice") for each in found)
+
+
+def struck_in_jumps(
+    workers: Workers, doubt: DoubtClass, how: str, turns: Sequence[Sequence[int]], **options: Any
+) -> Iterator[tuple[int, str, str]]:
+    """Strike a worker at each of its boundaries, and let the wall clock jump there; in each turn by other spans."""
+    struck_at = [(at, struck, workers.recover(run_id)) for at, struck, run_id in strike_everywhere(workers, doubt)]
+    boundaries = [at for at, struck, _ in struck_at[:-1] if how == "SIGKILL" or struck != "commit"]
+    for jumps in turns:
+        for at, jump in zip(boundaries, cycle(jumps), strict=False):
+            run_id, struck = workers.begin(doubt, at, how=how, **options)
+            workers.jump(jump)
+            yield at, struck, run_id
 
 
 @pytest.mark.parametrize("doubt", [DoubtClass.PROBE, DoubtClass.NONE])

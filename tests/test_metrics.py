@@ -22,6 +22,7 @@ from sqlalchemy import Connection, event, insert
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bootstrap import Application
 from orchestrator.errors import RunParked
+from orchestrator.kernel.waiting import now_of
 from orchestrator.metrics import Exposition
 from orchestrator.metrics.state import READINGS, StateMetrics, sparing
 from orchestrator.record.clock import stamp
@@ -178,7 +179,7 @@ def plans_of(reading: Any, tx: Connection, record: Record) -> list[str]:
         asked.append((statement, parameters))
 
     event.listen(tx, "before_cursor_execute", note)
-    list(reading(tx, record.clock()))
+    list(reading(tx, now_of(record)))
     event.remove(tx, "before_cursor_execute", note)
     return [
         plan.detail

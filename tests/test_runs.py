@@ -165,9 +165,11 @@ def test_two_threads_of_one_worker_do_not_share_a_run(bench: Bench, system: Fake
     """They have the same name; the fence tells them apart."""
     run_id = bench.open(SEND_ONE)
 
+    other = Bench(bench.record, system)
+
     def overtake() -> None:
         clock.advance(hours=1)
-        bench.kernel.execute(SEND_ONE, run_id)
+        other.kernel.execute(SEND_ONE, run_id)
 
     system.after.append(overtake)
     with pytest.raises(LeaseLost):

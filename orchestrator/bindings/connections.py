@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from threading import Lock
 from typing import Any
 
@@ -124,6 +125,18 @@ class Connections:
             processes: All processes that the plug-ins offer, those that are switched off too.
         """
         return self._compatibility.problems(processes)
+
+    def slower_than(self, lease: timedelta) -> list[str]:
+        """Name the connections whose calls may take longer than a lease, and what to do about it."""
+        limits = {name: getattr(each.settings, "timeout_seconds", 0) for name, each in self._sections.items()}
+        seconds = lease.total_seconds()
+        return [
+            f"connection {name}: a call may take {limit:g} s (timeout_seconds), longer than a lease ([worker] "
+            f"lease_seconds = {seconds:g}): a worker that stands still in one loses its run to another, which asks "
+            "again; let lease_seconds be the longer one"
+            for name, limit in limits.items()
+            if limit > seconds
+        ]
 
     def webhook_problems(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
         """Find everything about webhooks that does not fit together.

@@ -70,7 +70,7 @@ def check(*, json: Json = False) -> int:
         for found in check_connections(app.connections)
     ]
     rows.append(_desk(app))
-    advice = _advice(app)
+    advice = [*_advice(app), *app.connections.slower_than(app.runs.lease)]
     if json:
         print_json({"problems": problems, "advice": advice, "connections": rows})
     else:

@@ -13,6 +13,7 @@ from orchestrator.capabilities import SEAL, Decision, Question
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError
 from orchestrator.kernel.operations import opened
 from orchestrator.kernel.runs import Mirror, RunState, wake_parked
+from orchestrator.kernel.waiting import due_in
 from orchestrator.ledger.effects import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
@@ -178,7 +179,7 @@ class PeopleDesk:
     ) -> None:
         now, sealer = self._record.clock(), Sealer()
         _claim(tx, waiting.question_id, {"answered_at": stamp(now)})
-        wake_parked(tx, waiting.run_id, now + reserved_for)
+        wake_parked(tx, waiting.run_id, due_in(self._record, reserved_for))
         data = {
             "answer": decision.model_dump(mode="json", context={SEAL: sealer}),
             "waited_seconds": int(waiting.waiting.total_seconds()),

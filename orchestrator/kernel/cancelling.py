@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, or_, select, update
 
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel.runs import Mirror, RunState, free
+from orchestrator.kernel.runs import Mirror, RunState
 from orchestrator.kernel.settling import effect_context
+from orchestrator.kernel.waiting import left, now_of
 from orchestrator.ledger.effects import move_effect
 from orchestrator.ledger.states import FINAL, Cause, State, advance
 from orchestrator.record.clock import stamp
@@ -40,15 +41,15 @@ def cancel(record: Record, run_id: str, actor: Actor) -> bool:
     Raises:
         NotRecorded: There is no such run, or it is over.
     """
-    now = record.clock()
     with record.store.write() as tx:
         open_ = run.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED])
         asked = update(run).where(run.c.run_id == run_id, open_, run.c.cancelled_by.is_(None))
         tx.execute(asked.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth))
         if tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, open_)).first() is None:
             raise NotRecorded(f"run {run_id} is over, or was never opened; see: orchestrator runs")
-        unowned = or_(free(now), run.c.state == RunState.PARKED)
-        at_once = tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, unowned)).first() is not None
+        unowned = or_(run.c.state != RunState.RUNNING, left())
+        mine = select(run.c.run_id).where(run.c.run_id == run_id, unowned)
+        at_once = tx.execute(mine, now_of(record).values()).first() is not None
         if at_once:
             end_cancelled(record, tx, run_id)
     return at_once

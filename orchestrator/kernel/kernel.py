@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -31,6 +32,7 @@ from orchestrator.kernel import cases, waiting
 from orchestrator.kernel.admission import Held
 from orchestrator.kernel.cancelling import end_cancelled
 from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.kernel.holding import Holding
 from orchestrator.kernel.meter import Meter, Unmeasured
 from orchestrator.kernel.operations import unsealer
 from orchestrator.kernel.past import RecordedRun, read_past
@@ -46,6 +48,8 @@ from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Sealer
 from orchestrator.wakeup import wake_on_commit
 
+MOST_DEATHS = 4
+"""A run whose owners died so often in a row, without getting on in between, waits for a person."""
 PATIENCE = 12
 """A run that was postponed so often in a row waits for a person."""
 
@@ -65,6 +69,7 @@ class Kernel:
         ledger: Makes the ledger of a session.
         meter: Measures steps.
         stopping: Tells whether this worker stops: then runs are let go before their next step.
+        renew_every: Leases are looked after so often; a run that is quicker costs nothing.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Kernel:
         ledger: LedgerFactory = Ledger,
         meter: Meter | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        renew_every: timedelta | None = None,
     ) -> None:
         self._record = record
         self._runs = runs
@@ -85,6 +91,8 @@ class Kernel:
         self._ledger = ledger
         self._meter = meter or Unmeasured()
         self._stopping = stopping
+        self.holding = Holding(renew_every)
+        """The runs that are executed here."""
 
     def execute(self, definition: ProcessDefinition, run_id: str, window: StepWindow | None = None) -> Any:
         """Execute a run to its end, or as far as it gets; steps already done are answered from the record.
@@ -106,6 +114,8 @@ class Kernel:
             NotRecorded: There is no such run of this process.
             sqlalchemy.exc.OperationalError: The record cannot be written now; the run goes on later by itself.
         """
+        if run_id in self.holding.runs():
+            raise LeaseLost(f"run {run_id}: this worker executes it already")
         run = self._runs.acquire(run_id, self._owner, process=definition.name)
         if run is None:
             return self._result_of(definition, run_id)
@@ -113,7 +123,7 @@ class Kernel:
 
     def claim(self, *, most: int, processes: Collection[str]) -> Claimed:
         """Lease runs of these processes that wait for a worker, oldest first, at most so many."""
-        return self._runs.claim(self._owner, limit=most, processes=processes)
+        return self._runs.claim(self._owner, limit=most, processes=processes, held=self.holding.runs())
 
     def go_on(self, definition: ProcessDefinition, run: Run, window: StepWindow | None = None) -> Any:
         """Execute a run that ``claim`` leased; else as ``execute``."""
@@ -128,9 +138,9 @@ class Kernel:
         window = window or Plain()
         session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
         try:
-            with about(run=run.run_id, case=run.case_id, process=run.process):
+            with about(run=run.run_id, case=run.case_id, process=run.process), self.holding.held(session):
                 return self._run_body(definition, session, window)
-        except (LeaseLost, *UNWRITABLE):
+        except (LeaseLost, MemoryError, *UNWRITABLE):
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
             raise
         except RunCancelled:
@@ -150,6 +160,7 @@ class Kernel:
 
     def _run_body(self, definition: ProcessDefinition, session: Session, window: StepWindow) -> Any:
         past = session.past()
+        _refuse_lethal(session.run)
         told = read_past(past.events)
         steps = Steps(session, self._ledger(session), told, past.private, window, self._meter)
         needs = self._needs(definition, session, steps)
@@ -186,8 +197,9 @@ class Kernel:
         count = 0 if well else session.run.postponed + 1
         if count >= PATIENCE:
             return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"), postponed=count - 1)
-        data = {"reason": str(wait), "due_at": stamp(wait.due_at)}
-        self._end(session, "run.postponed", data, state=RunState.READY, due_at=stamp(wait.due_at), postponed=count)
+        due = waiting.due_in(self._record, wait.due_at - session.now())
+        data = {"reason": str(wait), "due_at": due["due_at"]}
+        self._end(session, "run.postponed", data, state=RunState.READY, **due, postponed=count)
         return wait
 
     def _wait_for_mending(self, session: Session, lacking: AccessDenied | Unbound) -> RunParked:
@@ -221,7 +233,7 @@ class Kernel:
         **columns: Any,
     ) -> None:
         """Give the run back, in the transaction that says why."""
-        now = session.now()
+        now = self._record.clock()
         over = state in (RunState.DONE, RunState.FAILED)
         columns |= {
             "state": state,
@@ -268,6 +280,15 @@ class Kernel:
 def capability_name(capability: type) -> str:
     """Return the name that a capability has in the configuration."""
     return next(name for name, known in CAPABILITIES.items() if known is capability)
+
+
+def _refuse_lethal(run: Run) -> None:
+    if run.deaths >= MOST_DEATHS:
+        raise RunParked(
+            f"its worker died {run.deaths} times in it, and nothing was done in between: look into the workers' log, "
+            "correct what ends them (a plug-in that crashes or takes all memory), then: "
+            f"orchestrator runs resume {run.run_id}"
+        )
 
 
 def _request(definition: ProcessDefinition, told: RecordedRun, private: dict[str, Any]) -> BaseModel:

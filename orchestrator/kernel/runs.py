@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
@@ -70,6 +71,8 @@ class Run:
     ended_at: datetime | None
     postponed: int
     fence: int
+    deaths: int = 0
+    """How many of its owners died since it last got on."""
     cancelled_by: str | None = None
     """Who wants it cancelled; it is, before its next step."""
 
@@ -116,16 +119,23 @@ class Claimed:
 
     runs: list[Run]
     next_due: datetime | None
+    spared: bool = False
+    """Whether others may have been left alone because a suspect is executed here."""
 
 
-def wake_parked(tx: Connection, run_id: str, due_at: datetime) -> None:
-    """Let a parked run go on from a moment on, because a person settled what it waits for.
+def wake_parked(tx: Connection, run_id: str, due: Mapping[str, Any]) -> None:
+    """Let a parked run go on, because a person settled what it waits for.
+
+    Args:
+        tx: The caller's transaction.
+        run_id: The run.
+        due: When, as ``due_in`` gave it.
 
     Raises:
         RecordError: The run is not parked (yet): woken now, it would park itself right after, unheard.
     """
     parked = (run.c.run_id == run_id, run.c.state == RunState.PARKED)
-    ready = {"state": RunState.READY, "reason": "", "due_at": stamp(due_at), "postponed": 0}
+    ready = {"state": RunState.READY, "reason": "", **due, "postponed": 0, "deaths": 0}
     if tx.execute(update(run).where(*parked).values(**ready)).rowcount != 1:
         raise RecordError(f"run {run_id} is under way just now; try again in a moment")
     wake_on_commit(tx)
@@ -152,6 +162,8 @@ class Runs:
     def __init__(self, record: Record, *, lease: timedelta = LEASE) -> None:
         self._record = record
         self.lease = lease
+        self._zero: datetime | None = None
+        """When the steady clock read zero, by the wall clock as it was last seen."""
 
     def open(self, tx: Connection, opening: Opening) -> bool:
         """Open a run, ready to be executed, in the caller's transaction.
@@ -172,8 +184,10 @@ class Runs:
             "prefect_run_id": opening.prefect_run_id,
             "state": RunState.READY,
             "created_at": stamp(now),
-            "due_at": stamp(opening.due_at or (now + self.lease if opening.reserved else now)),
+            **self._due(opening.reserved),
         }
+        if opening.due_at is not None:  # a promise: it is kept by the wall clock alone
+            row |= {"due_at": stamp(opening.due_at), "until_clock": ""}
         if not insert_if_new(tx, run, row, unique=["run_id"]):
             return False
         draft = _opened(opening, subject_ref, case_id)
@@ -189,29 +203,48 @@ class Runs:
             The run with its new fence, or None if it is owned, finished or waits for a person, or is
             one of another process.
         """
-        now = self._record.clock()
         with self._record.store.write() as tx:
-            row = waiting.acquire(tx, run_id, owner, process, now=now, until=now + self.lease)
+            now, lease = waiting.now_of(self._record), waiting.lease_for(self._record, self.lease)
+            row = waiting.acquire(tx, run_id, owner, process, now=now, lease=lease)
         return None if row is None else _run(row)
 
-    def claim(self, owner: str, *, limit: int, processes: Collection[str] | None = None) -> Claimed:
+    def claim(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        processes: Collection[str] | None = None,
+        held: Mapping[str, int] = MappingProxyType({}),
+    ) -> Claimed:
         """Lease runs that wait for a worker.
 
         Args:
             owner: Whose they are to be.
             limit: At most so many.
             processes: Only runs of these processes: others wait for a worker that knows them.
+            held: The runs that the owner executes already, and how often their owners died.
 
         Returns:
             The runs with their new fences, in the order of ``due``, and when another one will wait.
         """
-        now = self._record.clock()
         # A power cut that undoes the claim ends its owner as well, or comes before anything was done on its strength:
         # the first intent is durable, and everything before it with it.
         with self._record.store.write(durable=False) as tx:
-            rows = waiting.claim(tx, owner, processes, limit=limit, now=now, until=now + self.lease)
+            waiting.queue_up(tx)
+            now, lease = waiting.now_of(self._record), waiting.lease_for(self._record, self.lease)
+            self._see_to_the_clock(tx, now)
+            chosen = waiting.in_turn(tx, now, processes, limit=limit, held=held)
+            rows = [waiting.take(tx, run_id, owner, now=now, lease=lease) for run_id in chosen]
             next_due = waiting.next_due(tx, now)
-        return Claimed(runs=[_run(row) for row in rows], next_due=next_due)
+        taken = [_run(row) for row in rows if row is not None]
+        spared = waiting.has_suspect([*held.values(), *(each.deaths for each in taken)])
+        return Claimed(runs=taken, next_due=next_due, spared=spared)
+
+    def _see_to_the_clock(self, tx: Connection, now: waiting.Now) -> None:
+        zero = now.wall - timedelta(microseconds=now.steady)
+        if self._zero is None or zero < self._zero - waiting.SET_BACK:
+            waiting.restate_due(tx, now)
+        self._zero = zero
 
     def due(self, *, limit: int, processes: Collection[str] | None = None) -> list[str]:
         """Return the runs that wait for a worker: those whose owner died, and those that are due, oldest first.
@@ -223,7 +256,8 @@ class Runs:
             processes: Only runs of these processes: others wait for a worker that knows them.
         """
         with self._record.store.read() as tx:
-            return waiting.due(tx, self._record.clock(), processes, limit=limit)
+            rows = waiting.due(tx, waiting.now_of(self._record), processes, limit=limit)
+            return [row.run_id for row in rows]
 
     def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
         """Make a parked or failed run ready again, on a person's word.
@@ -237,8 +271,8 @@ class Runs:
             NotRecorded: No such run is parked or failed.
         """
         now = self._record.clock()
-        due_at = stamp(now + self.lease if reserved else now)
-        ready = {"state": RunState.READY, "reason": "", "due_at": due_at, "ended_at": None, "postponed": 0}
+        ready = {"state": RunState.READY, "reason": "", "ended_at": None, "postponed": 0, "deaths": 0}
+        ready |= self._due(reserved)
         with self._record.store.write() as tx:
             stopped = run.c.state.in_([RunState.PARKED, RunState.FAILED])
             found = tx.execute(update(run).where(run.c.run_id == run_id, stopped).values(**ready, cancelled_by=None))
@@ -268,7 +302,7 @@ class Runs:
         now = self._record.clock()
         kept = (run.c.waits_for == what, run.c.state.in_([RunState.READY, RunState.PARKED]))
         parked = tx.execute(select(run).where(*kept, run.c.state == RunState.PARKED)).all()
-        ready = {"state": RunState.READY, "reason": "", "due_at": stamp(now), "waits_for": None}
+        ready = {"state": RunState.READY, "reason": "", **self._due(), "waits_for": None}
         woken = tx.execute(update(run).where(*kept).values(ready)).rowcount
         for row in parked:
             context = Context(run_id=row.run_id, process=row.process, case_id=row.case_id, subject_ref=row.subject_ref)
@@ -310,6 +344,10 @@ class Runs:
         with self._record.store.read() as tx:
             return count_up_to(tx, _chosen(state, subject_ref), at_most)
 
+    def _due(self, reserved: bool = False) -> dict[str, Any]:
+        """Return when a run is due that was made ready now; workers leave a reserved one alone for a while."""
+        return waiting.due_in(self._record, self.lease if reserved else timedelta(0))
+
     def _whose(self, tx: Connection, opening: Opening, now: datetime) -> tuple[str, str | None]:
         if opening.case_id is not None:
             return cases.subject_of(tx, opening.case_id), opening.case_id
@@ -349,14 +387,6 @@ def _chosen(state: RunState | None, subject_ref: str | None) -> Select[Any]:
     return chosen if subject_ref is None else chosen.where(run.c.subject_ref == subject_ref)
 
 
-def free(now: datetime) -> ColumnElement[bool]:
-    """Nobody executes the run, and nothing but its turn is awaited."""
-    return or_(
-        run.c.state == RunState.READY,
-        and_(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now)),
-    )
-
-
 def _run(row: Any) -> Run:
     return Run(
         run_id=row.run_id,
@@ -372,5 +402,6 @@ def _run(row: Any) -> Run:
         ended_at=moment(row.ended_at) if row.ended_at else None,
         postponed=row.postponed,
         fence=row.fence,
+        deaths=row.deaths,
         cancelled_by=row.cancelled_by,
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
 from orchestrator.kernel.runs import LEASE, Mirror, Run
+from orchestrator.kernel.waiting import lease_for
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
-from orchestrator.record.clock import stamp
+from orchestrator.record.clock import moment, stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.record import Record
 from orchestrator.record.tables import effect
@@ -21,20 +23,21 @@ from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of, linked
 from orchestrator.record.verify import breach_of
 
+LONGEST_STEP = timedelta(minutes=15)
+"""The lease of a run that got no further for so long is not renewed any more: its call hangs."""
 LOOK = timedelta(seconds=0.1)
 """Between two steps, an owner looks so often whether somebody cancelled its run; before an effect, it looks always."""
 Change = Callable[[Connection], None]
 
 _EFFECTS = Prepared(select(effect).where(effect.c.run_id == bindparam("run")))
-_HELD = Prepared(
-    update(run_table)
-    .where(
-        run_table.c.run_id == bindparam("held_run"),
-        run_table.c.owner == bindparam("held_by"),
-        run_table.c.fence == bindparam("held_fence"),
-    )
-    .returning(run_table.c.cancelled_by)
+_MINE = update(run_table).where(
+    run_table.c.run_id == bindparam("held_run"),
+    run_table.c.owner == bindparam("held_by"),
+    run_table.c.fence == bindparam("held_fence"),
 )
+_HELD = Prepared(_MINE.returning(run_table.c.cancelled_by))
+_RENEW = Prepared(_MINE.where(run_table.c.until_steady < bindparam("longer", type_=BigInteger)))
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +82,11 @@ class Session:
         self._lease = lease
         self._kept: list[Draft] = []
         self._changes: list[Change] = []
-        self._renewed_at = self._looked_at = record.clock()
+        self._committed_at = self._renewed_at = self._moved_at = self._looked_at = record.steady()
+        self._calls = False
+        """Whether an effect may be under way: then the lease covers the call, and no more."""
         self._stopping = stopping
+        self._hangs = False
         self._is_asked_to_stop = run.cancelled_by is not None
         """Whether somebody had cancelled the run when it was last looked at."""
         self.context = Context(
@@ -93,10 +99,11 @@ class Session:
         )
         self._head = Head()
         self._effects: dict[str, Any] = {}
+        self._zero = record.clock() - record.steady()
 
     def now(self) -> datetime:
-        """Tell the time."""
-        return self._record.clock()
+        """Tell the time; within a step it goes on steadily, even if the wall clock is set meanwhile."""
+        return self._zero + self._record.steady()
 
     def past(self) -> Past:
         """Read what the record holds of this run, before anything is added to it.
@@ -121,13 +128,13 @@ class Session:
             RunCancelled: A person cancelled it.
             RunPostponed: Its owner stops; another one goes on with it at once.
         """
-        now = self.now()
-        if self._is_cancelled(now):
+        self._zero = self._record.clock() - self._record.steady()
+        if self._is_cancelled(self._record.steady()):
             raise self._cancelled()
         if self._stopping():
-            raise RunPostponed("its worker was stopped; another one goes on", due_at=now)
+            raise RunPostponed("its worker was stopped; another one goes on", due_at=self.now())
 
-    def _is_cancelled(self, now: datetime) -> bool:
+    def _is_cancelled(self, now: timedelta) -> bool:
         if not self._is_asked_to_stop and now >= self._looked_at + LOOK:
             self._looked_at = now
             asked = select(run_table.c.cancelled_by).where(run_table.c.run_id == self.run.run_id)
@@ -152,7 +159,8 @@ class Session:
         self._kept.append(draft)
         if change is not None:
             self._changes.append(change)
-        if self.now() >= self._renewed_at + self._lease / 3:
+        self._moved_at = self._record.steady()
+        if self._moved_at >= self._committed_at + self._lease / 3:
             self.commit()
 
     def settle_up(self) -> None:
@@ -181,10 +189,11 @@ class Session:
         """
         if call is not None:
             change = self._unless_cancelled(change)
-        now = self.now()
-        until = now + (self._lease if call is None else call + self._lease / 2)
+        columns = lease_for(self._record, self._lease if call is None else call + self._lease / 2)
+        columns["deaths"] = 0 if self.progressed else self.run.deaths
+        self._calls, now = call is not None, self._record.steady()
         try:
-            head = self._write(drafts, change, {"lease_until": stamp(until), **(run or {})}, now)
+            head = self._write(drafts, change, {**columns, **(run or {})}, self._record.clock())
         except IntegrityError as exc:
             self._report(self.draft("chain.fork", {"fence": self.run.fence}))
             self._report_kept()
@@ -195,11 +204,49 @@ class Session:
         self._head = head
         self._kept.clear()
         self._changes.clear()
+        self._committed_at = self._renewed_at = self._moved_at = now
+
+    def renew(self) -> None:
+        """Renew the lease in the middle of a long query; called by another thread, again and again.
+
+        No commit of the run may come in between with a longer lease: so it is only ever made longer.
+        """
+        now = self._record.steady()
+        if self._calls or now < self._renewed_at + self._lease / 3:
+            return
+        if now > self._moved_at + LONGEST_STEP:
+            self._report_hanging()
+            return
+        columns = lease_for(self._record, self._lease)
+        with self._record.store.write(durable=False) as tx:
+            _RENEW(tx, {**self._mine(), "longer": columns["until_steady"], **columns})
         self._renewed_at = now
 
+    def _report_hanging(self) -> None:
+        if not self._hangs:
+            self._hangs = True
+            logger.error(
+                "Run %s has been in one step for %s: its call hangs, and its lease is not renewed any more; another "
+                "worker may go on with it, this one once it is started again",
+                self.run.run_id,
+                LONGEST_STEP,
+            )
+
     def read_effect(self, effect_id: str) -> Any:
-        """Return an effect's row as its owner found it, or None: nobody else moves it meanwhile."""
-        return self._effects.get(effect_id)
+        """Return an effect's row as its owner found it, or None: nobody else moves it meanwhile.
+
+        Its moments are reckoned as ``now`` is, if they were written by the steady clock that this machine still has.
+        """
+        row = self._effects.get(effect_id)
+        if row is None or row.clock != self._record.steady.name:
+            return row
+        shift = self._zero - moment(row.clock_zero)
+        times = {name: getattr(row, name) for name in ("call_deadline", "first_attempt_at")}
+        return row._replace(**{name: stamp(moment(at) + shift) for name, at in times.items() if at})
+
+    def clock_columns(self) -> dict[str, str]:
+        """Return the columns that say by which clock the moments of an effect are written."""
+        return {"clock": self._record.steady.name, "clock_zero": stamp(self._zero)}
 
     def report_late(self, effect_id: str, outcome: str) -> None:
         """Record a failure that came when the run belonged to somebody else already; it moves nothing."""
@@ -207,7 +254,7 @@ class Session:
 
     def report_duplicate(self, tx: Connection, outcome: Draft) -> None:
         """Raise an alarm if another attempt of the same effect is known to have happened, too."""
-        report_duplicate(tx, self._record.trail, outcome, fence=self.run.fence, now=self.now())
+        report_duplicate(tx, self._record.trail, outcome, fence=self.run.fence, now=self._record.clock())
 
     def _report_kept(self) -> None:
         """Report the outcomes that were kept back, too late, as it turned out; their answers are proof."""
@@ -230,11 +277,13 @@ class Session:
         return links.head
 
     def _hold(self, tx: Connection, columns: Mapping[str, Any]) -> None:
-        mine = {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}
-        held = _HELD.row(tx, {**mine, **columns})
+        held = _HELD.row(tx, {**self._mine(), **columns})
         if held is None:
             raise LeaseLost(f"run {self.run.run_id}: another owner has it")
         self._is_asked_to_stop = held.cancelled_by is not None
+
+    def _mine(self) -> dict[str, Any]:
+        return {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}
 
     def _unless_cancelled(self, change: Change | None) -> Change:
         """Return the change, to be made only if nobody has cancelled the run."""
@@ -253,6 +302,6 @@ class Session:
     def _report(self, draft: Draft, besides: Callable[[Connection, Draft], None] | None = None) -> None:
         with self._record.store.write() as tx:
             chain = late_chain(self.run.run_id, self.run.fence)
-            self._record.trail.append_alone(tx, chain, draft, self.now())
+            self._record.trail.append_alone(tx, chain, draft, self._record.clock())
             if besides is not None:
                 besides(tx, draft)

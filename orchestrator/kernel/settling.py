@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -12,6 +11,7 @@ from orchestrator.capabilities import CAPABILITIES, Receipt
 from orchestrator.errors import NotRecorded, RecordError
 from orchestrator.kernel.operations import forms_of, opened
 from orchestrator.kernel.runs import RunState, wake_parked
+from orchestrator.kernel.waiting import due_in
 from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.ledger.effects import find_effect, move_effect
 from orchestrator.ledger.states import OPEN, Cause, State, advance
@@ -101,15 +101,15 @@ def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> Non
         now = record.clock()
         columns = {"state": state, "updated_at": stamp(now)}
         move_effect(tx, effect_id, row.attempt, State.NEEDS_DECISION, columns)
-        _wake(tx, row, decision, now)
+        _wake(record, tx, row, decision)
         draft = Draft(kind=kind, context=effect_context(tx, row), data={"decision": decision}, actor=actor)
         record.trail.append_alone(tx, row.run_id, draft, now)
 
 
-def _wake(tx: Connection, row: Any, decision: Cause, now: datetime) -> None:
+def _wake(record: Record, tx: Connection, row: Any, decision: Cause) -> None:
     """Let the run go on; a cancelled one stays as it is."""
     if tx.execute(select(run.c.state).where(run.c.run_id == row.run_id)).scalar_one() != RunState.CANCELLED:
-        wake_parked(tx, row.run_id, now)
+        wake_parked(tx, row.run_id, due_in(record))
     elif decision is Cause.RETRY:
         raise RecordError(f"run {row.run_id} was cancelled: only --happened or --give-up can settle its effects")
 

@@ -269,7 +269,7 @@ class _Step:
         operation = getattr(self.bound.instance, self.form.operation.name)
         try:
             return self.form.accept(operation(**self.arguments, **given))
-        except OrchestratorError:
+        except (OrchestratorError, MemoryError):
             raise
         except ValidationError as exc:
             raise Unavailable(
@@ -289,7 +289,7 @@ class _Step:
         try:
             found = settlement.probe(key, **self.arguments)
             return None if found is None else self.form.accept(found)
-        except OrchestratorError:
+        except (OrchestratorError, MemoryError):
             raise
         except ValidationError as exc:
             raise Unavailable(

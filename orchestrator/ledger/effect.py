@@ -39,6 +39,10 @@ class Owner(Protocol):
         """Commit what was kept."""
         ...
 
+    def clock_columns(self) -> dict[str, str]:
+        """Return the columns that say by which clock the moments of an effect are written."""
+        ...
+
     def report_late(self, effect_id: str, outcome: str) -> None:
         """Record an outcome that came too late."""
         ...

@@ -139,6 +139,7 @@ class Ledger:
             "attempt": 1,
             "call_deadline": stamp(now + effect.settlement.timeout),
             "first_attempt_at": stamp(now),
+            **self._owner.clock_columns(),
             "updated_at": stamp(now),
         }
 
@@ -162,8 +163,9 @@ class Ledger:
         """
         ends, now = _end_of_call(effect), self._owner.now()
         causes = (State.IN_DOUBT, Cause.REPEAT, Cause.ATTEMPT) if repeats else (State.PLANNED, Cause.ATTEMPT)
+        clock: dict[str, Any] = self._owner.clock_columns()
         # A key lives from the first call that may have used it.
-        first: dict[str, Any] = {} if repeats else {"first_attempt_at": stamp(now)}
+        first = self._owner.read_effect(effect.effect_id).first_attempt_at if repeats else stamp(now)
         self._move(
             effect,
             attempt,
@@ -173,7 +175,8 @@ class Ledger:
             attempt=attempt + 1,
             connection=effect.about["connection"],
             call_deadline=stamp(now + effect.settlement.timeout),
-            **first,
+            first_attempt_at=first,
+            **clock,
         )
         return self._call(effect, _Attempt(number=attempt + 1, at=now, ends=ends, repeats=repeats))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, func, select
 
 from orchestrator.desk.inbox import DeliveryState
 from orchestrator.kernel.runs import Mirror, RunState
+from orchestrator.kernel.waiting import Now, left, now_of
 from orchestrator.ledger.states import State
 from orchestrator.metrics.measures import PREFIX
 from orchestrator.record.clock import moment, stamp
@@ -25,7 +25,7 @@ from orchestrator.record.heartbeat import WORKER, last_beat
 from orchestrator.record.record import Record
 from orchestrator.record.tables import connection_state, effect, inbox, question, run
 
-Reading = Callable[[Connection, datetime], Iterable[Metric]]
+Reading = Callable[[Connection, Now], Iterable[Metric]]
 SHARE_OF_TIME = 0.01
 _OPEN_RUNS = tuple(state for state in RunState if state is not RunState.DONE)
 _OPEN_EFFECTS = (State.ATTEMPTING, State.IN_DOUBT, State.NEEDS_DECISION)
@@ -42,7 +42,7 @@ def sparing(reading: Reading, clock: Callable[[], float] = time.perf_counter) ->
     found: list[Metric] = []
     again_at = -float("inf")
 
-    def read(tx: Connection, now: datetime) -> Iterable[Metric]:
+    def read(tx: Connection, now: Now) -> Iterable[Metric]:
         nonlocal again_at
         began = clock()
         if began >= again_at:
@@ -53,26 +53,26 @@ def sparing(reading: Reading, clock: Callable[[], float] = time.perf_counter) ->
     return read
 
 
-def open_runs(tx: Connection, now: datetime) -> Iterator[Metric]:
+def open_runs(tx: Connection, now: Now) -> Iterator[Metric]:
     """Count the runs that have not finished, and tell for how long the oldest has been due."""
     metric = GaugeMetricFamily(f"{PREFIX}runs", "Runs that have not finished.", labels=("process", "state"))
     counted = select(run.c.process, run.c.state, func.count()).where(run.c.state.in_(_OPEN_RUNS))
     for process, state, count in tx.execute(counted.group_by(run.c.process, run.c.state)):
         metric.add_metric((process, state), count)
     yield metric
-    due = select(func.min(run.c.due_at)).where(run.c.state == RunState.READY, run.c.due_at <= stamp(now))
-    dead = select(func.min(run.c.lease_until)).where(run.c.state == RunState.RUNNING, run.c.lease_until < stamp(now))
-    oldest = [tx.execute(chosen).scalar_one() for chosen in (due, dead)]
+    due = select(func.min(run.c.due_at)).where(run.c.state == RunState.READY, run.c.due_at <= stamp(now.wall))
+    dead = select(func.min(run.c.lease_until)).where(left())
+    oldest = [tx.execute(due).scalar_one(), tx.execute(dead, now.values()).scalar_one()]
     yield _gauge("oldest_due_run_seconds", "For how long the oldest run waits for a worker.", _age(now, *oldest))
 
 
-def finished_runs(tx: Connection, now: datetime) -> Iterator[Metric]:  # noqa: ARG001 - a reading's signature
+def finished_runs(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001 - a reading's signature
     """Count the runs that have finished; by process, they would all have to be read."""
     counted = select(func.count()).where(run.c.state == RunState.DONE)
     yield _gauge("finished_runs", "Runs that have finished.", tx.execute(counted).scalar_one())
 
 
-def waiting_for_people(tx: Connection, now: datetime) -> Iterator[Metric]:
+def waiting_for_people(tx: Connection, now: Now) -> Iterator[Metric]:
     """Count what waits for a person."""
     for name, state, text in (
         ("dead_letters", DeliveryState.DEAD_LETTER, "Webhook deliveries that are no input for their process."),
@@ -83,12 +83,12 @@ def waiting_for_people(tx: Connection, now: datetime) -> Iterator[Metric]:
     asked = select(func.count(), func.min(question.c.asked_at)).where(question.c.answered_at.is_(None))
     count, oldest = tx.execute(asked).one()
     yield _gauge("open_decisions", "Questions that wait for an answer.", count)
-    overdue = select(func.count()).where(question.c.answered_at.is_(None), question.c.due_at <= stamp(now))
+    overdue = select(func.count()).where(question.c.answered_at.is_(None), question.c.due_at <= stamp(now.wall))
     yield _gauge("overdue_decisions", "Those of them whose deadline has passed.", tx.execute(overdue).scalar_one())
     yield _gauge("oldest_open_decision_seconds", "For how long the oldest of them has waited.", _age(now, oldest))
 
 
-def open_effects(tx: Connection, now: datetime) -> Iterator[Metric]:  # noqa: ARG001
+def open_effects(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001
     """Count the effects whose outcome is not known."""
     metric = GaugeMetricFamily(f"{PREFIX}open_effects", "Effects whose outcome is not known.", labels=("state",))
     chosen = select(effect.c.state, func.count().label("effects")).where(effect.c.state.in_(_OPEN_EFFECTS))
@@ -98,7 +98,7 @@ def open_effects(tx: Connection, now: datetime) -> Iterator[Metric]:  # noqa: AR
     yield metric
 
 
-def mirror(tx: Connection, now: datetime) -> Iterator[Metric]:
+def mirror(tx: Connection, now: Now) -> Iterator[Metric]:
     """Tell how far Prefect lags behind."""
     since = func.coalesce(run.c.ended_at, run.c.created_at)
     count, oldest = tx.execute(select(func.count(), func.min(since)).where(run.c.mirror == Mirror.DUE)).one()
@@ -106,7 +106,7 @@ def mirror(tx: Connection, now: datetime) -> Iterator[Metric]:
     yield _gauge("oldest_run_to_show_seconds", "The age of the oldest of them.", _age(now, oldest))
 
 
-def ailing_connections(tx: Connection, now: datetime) -> Iterator[Metric]:  # noqa: ARG001
+def ailing_connections(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001
     """Tell the state of each connection that once did not work."""
     metric = GaugeMetricFamily(
         f"{PREFIX}connection_state", "1 for the state that a connection is in.", labels=("connection", "state")
@@ -116,11 +116,11 @@ def ailing_connections(tx: Connection, now: datetime) -> Iterator[Metric]:  # no
     yield metric
 
 
-def heartbeats(tx: Connection, now: datetime) -> Iterator[Metric]:
+def heartbeats(tx: Connection, now: Now) -> Iterator[Metric]:
     """Tell when a worker was last seen."""
     seen_at = last_beat(tx, WORKER)
     if seen_at is not None:
-        age = max((now - seen_at).total_seconds(), 0)
+        age = max((now.wall - seen_at).total_seconds(), 0)
         yield _gauge("worker_seen_seconds", "How long ago a worker was seen alive.", age)
 
 
@@ -151,7 +151,7 @@ class StateMetrics(Collector):
         found: list[Metric] = []
         try:
             with self._record.store.read() as tx:
-                now = self._record.clock()
+                now = now_of(self._record)
                 found += [metric for reading in self._readings for metric in reading(tx, now)]
         except Exception as exc:  # noqa: BLE001 - whatever it is, the other metrics are worth having
             logger.warning("The store cannot be read for metrics: %s", type(exc).__name__)
@@ -164,6 +164,6 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
-def _age(now: datetime, *written: str | None) -> float:
+def _age(now: Now, *written: str | None) -> float:
     """Return the age of the oldest of these moments, 0 if there is none."""
-    return max((max((now - moment(each)).total_seconds(), 0) for each in written if each), default=0)
+    return max((max((now.wall - moment(each)).total_seconds(), 0) for each in written if each), default=0)

@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
 from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.kernel.waiting import due_in
 from orchestrator.prefect_lane.answering import take_answers
 from orchestrator.process import REFERENCE, ProcessFlow
-from orchestrator.record.clock import stamp
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Actor
 
@@ -97,7 +97,7 @@ def _reserve(app: Application, known: Run, flow_run: FlowRun) -> bool:
             return False
         return True
     postponed = (run_table.c.run_id == known.run_id, run_table.c.state == RunState.READY, run_table.c.reason != "")
-    reserved = {"reason": "", "due_at": stamp(app.record.clock() + app.runs.lease)}
+    reserved = {"reason": "", **due_in(app.record, app.runs.lease)}
     with app.record.store.write() as tx:
         return tx.execute(update(run_table).where(*postponed).values(**reserved)).rowcount == 1
 

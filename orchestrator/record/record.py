@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.record.clock import Clock, utc_now
+from orchestrator.record.clock import Clock, SteadyClock, steady, utc_now
 from orchestrator.record.store import NOTHING_HERE, Store
 from orchestrator.record.tables import key_mark
 from orchestrator.record.trail import Trail
@@ -17,21 +17,30 @@ from orchestrator.record.vault import Vault, load_key
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Where everything is written down: the store, the vault for private values, the trail, and the clock."""
+    """Where everything is written down: the store, the vault for private values, the trail, and the clocks."""
 
     store: Store
     vault: Vault
     trail: Trail
     clock: Clock
+    steady: SteadyClock
 
 
-def open_record(url: str, key_file: Path, clock: Clock = utc_now, *, create: bool = True) -> Record:
+def open_record(
+    url: str,
+    key_file: Path,
+    clock: Clock = utc_now,
+    steady_clock: SteadyClock | None = None,
+    *,
+    create: bool = True,
+) -> Record:
     """Open the record, and create it on first start.
 
     Args:
         url: The database, as an SQLAlchemy URL.
         key_file: The key-encryption key; created with mode 0600 if it is not there.
         clock: Tells the time.
+        steady_clock: Tells how long something takes; without one, the one that belongs to ``clock``.
         create: False for those that only look: then there must be a record already, with its key.
 
     Raises:
@@ -48,7 +57,7 @@ def open_record(url: str, key_file: Path, clock: Clock = utc_now, *, create: boo
     except ConfigurationError:
         store.close()
         raise
-    return Record(store=store, vault=vault, trail=Trail(vault), clock=clock)
+    return Record(store=store, vault=vault, trail=Trail(vault), clock=clock, steady=steady_clock or steady(clock))
 
 
 def _refuse_lost_key(store: Store, key_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -128,7 +129,10 @@ run = Table(
     Column("cancelled_by_auth", Text),
     Column("owner", Text),
     Column("fence", Integer, nullable=False, server_default="0"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     Column("lease_until", Text),
+    Column("until_clock", Text, nullable=False, server_default=""),
+    Column("until_steady", BigInteger),
     Index("ix_run_created", "created_at"),
     Index("ix_run_due", "state", "due_at"),
     Index("ix_run_mirror", "mirror", "created_at"),
@@ -147,6 +151,10 @@ run = Table(
     ),
     Index("ix_run_subject", "subject_ref", "created_at"),
 )
+"""``until_steady`` is the end of the lease, or when a run that waits is due, as the steady clock ``until_clock`` reads.
+
+``deaths`` counts the owners that died since the run last got on.
+"""
 
 effect = Table(
     "effect",
@@ -162,8 +170,11 @@ effect = Table(
     Column("attempt", Integer, nullable=False),
     Column("call_deadline", Text),
     Column("first_attempt_at", Text),
+    Column("clock", Text, nullable=False, server_default=""),
+    Column("clock_zero", Text, nullable=False, server_default=""),
     Column("updated_at", Text, nullable=False),
 )
+"""``clock_zero`` is when the steady clock ``clock`` read zero, by the wall clock that wrote the moments of the call."""
 
 inbox = Table(
     "inbox",

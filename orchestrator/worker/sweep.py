@@ -75,7 +75,7 @@ class Sweep:
         claimed = self._app.kernel.claim(most=room, processes=self._app.processes)
         with self._counting:
             self._under_way += len(claimed.runs)
-            self._crowded = len(claimed.runs) == room
+            self._crowded = claimed.spared or len(claimed.runs) == room
         for run in claimed.runs:
             self._pool.submit(self._execute, run)
         took = len(claimed.runs)
@@ -95,7 +95,7 @@ class Sweep:
         except RunParked as exc:
             logger.warning("Run %s waits for a person: %s", run.run_id, exc)
         except LeaseLost as exc:
-            logger.debug("Run %s: %s", run.run_id, exc)
+            logger.warning("Run %s: the lease was lost: %s", run.run_id, exc)
         except OrchestratorError as exc:
             logger.error("Run %s: %s", run.run_id, exc)  # noqa: TRY400 - our messages say it all
         except Exception as exc:  # noqa: BLE001 - one run never takes the worker down
