@@ -7,7 +7,16 @@ from sample_runs import ANN, Bench, Errand, FakeSystem, Killed, process, send_li
 
 from orchestrator.capabilities import Decision, Option, People, Question
 from orchestrator.desk.people import PeopleDesk
-from orchestrator.errors import NotRecorded, RecordError, RunCancelled, RunParked, RunPostponed, Unavailable
+from orchestrator.errors import (
+    NotRecorded,
+    RecordError,
+    Rejected,
+    RunCancelled,
+    RunFailed,
+    RunParked,
+    RunPostponed,
+    Unavailable,
+)
 from orchestrator.kernel.cancelling import cancel
 from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Mirror, RunState
@@ -86,6 +95,19 @@ def test_a_run_that_nobody_executes_is_cancelled_at_once(bench: Bench, clock: Ha
     assert is_cancelled(bench, run_id)
     clock.advance(hours=1)
     assert bench.runs.due(limit=10) == []
+
+
+def test_a_failed_run_is_closed_and_leaves_nothing_open(bench: Bench, system: FakeSystem) -> None:
+    run_id = bench.open(SEND_ONE)
+    system.before.append(Rejected("no such address"))
+    with pytest.raises(RunFailed):
+        bench.kernel.execute(SEND_ONE, run_id)
+    assert cancel(bench.record, run_id, ANN)
+    assert is_cancelled(bench, run_id)
+    assert bench.runs.listed(state=RunState.FAILED, limit=10) == []
+    for again in (lambda: cancel(bench.record, run_id, ANN), lambda: bench.runs.resume(run_id, ANN)):
+        with pytest.raises(NotRecorded):
+            again()
 
 
 def test_a_run_whose_owner_died_is_cancelled_once_its_lease_has_lapsed(

@@ -9,8 +9,14 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
+from hand_clock import HandClock
+from sample_runs import Bench, Done, Errand, FakeSystem, process
+from sqlalchemy.exc import OperationalError
 
+from orchestrator.capabilities import Mailer, OutgoingMail
+from orchestrator.kernel.runs import RunState
 from orchestrator.record.pen import Pen
+from orchestrator.record.record import open_record
 
 ROUNDS = 20
 HOLDER = """
@@ -74,3 +80,43 @@ def test_an_error_lets_go_of_the_pen(tmp_path: Path) -> None:
         raise KeyError
     with pen.held():
         pass
+
+
+def test_a_lock_that_cannot_be_had_now_is_a_store_that_cannot_be_written_now(tmp_path: Path) -> None:
+    (tmp_path / "record.db.lock").mkdir()
+    with pytest.raises(OperationalError, match="IsADirectoryError"), Pen(tmp_path / "record.db").held():
+        pass
+    (tmp_path / "record.db.lock").rmdir()
+    with Pen(tmp_path / "record.db").held():
+        pass
+
+
+def test_a_run_whose_lock_cannot_be_had_for_a_moment_goes_on_from_its_record(tmp_path: Path) -> None:
+    clock, system = HandClock(), FakeSystem()
+    record = open_record(f"sqlite:///{tmp_path}/record.db", tmp_path / "key", clock)
+    lock, aside = tmp_path / "record.db.lock", tmp_path / "aside"
+
+    def take_away() -> None:
+        lock.rename(aside)
+        lock.mkdir()
+
+    def send_two(errand: Errand, *, mailer: Mailer) -> Done:
+        first = mailer.send(OutgoingMail(to=errand.email, subject="One", text="One"))
+        try:
+            second = mailer.send(OutgoingMail(to=errand.email, subject="Two", text="Two"))
+        finally:
+            if lock.is_dir():
+                lock.rmdir()
+                aside.rename(lock)
+        return Done(references=(first.reference, second.reference))
+
+    bench, definition = Bench(record, system), process(send_two)
+    run_id = bench.open(definition)
+    system.after.append(take_away)
+    with pytest.raises(OperationalError):
+        bench.kernel.execute(definition, run_id)
+    assert bench.run(run_id).state is RunState.RUNNING
+    clock.advance(hours=1)
+    bench.kernel.execute(definition, run_id)
+    assert (bench.run(run_id).state, list(system.applied.values())) == (RunState.DONE, [1, 1])
+    record.store.close()

@@ -159,9 +159,25 @@ def test_a_delivery_whose_run_failed_runs_again(app: Application) -> None:
     assert run_of(app, second).state is RunState.READY
     assert (found(app).run_id, found(app).state) == (second, DeliveryState.STARTED)
     assert told(app, second) == [("delivery.rerun", ANN.name), ("run.opened", ANN.name)]
-    assert run_of(app, first).state is RunState.FAILED
+    assert run_of(app, first).state is RunState.CANCELLED  # nobody has to look after it any more
     with pytest.raises(NotRecorded, match="has no run that failed or was cancelled"):
         letters.rerun(delivery, ANN)
+
+
+@pytest.mark.parametrize("stopped", [RunState.FAILED, RunState.CANCELLED])
+def test_a_delivery_whose_run_stopped_can_be_closed(app: Application, stopped: RunState) -> None:
+    delivery = accept(app, order(1), "keap")
+    run_id = str(found(app).run_id)
+    with pytest.raises(NotRecorded, match="has neither failed nor been cancelled"):
+        app.inbox.close(delivery, ANN)
+    if stopped is RunState.FAILED:
+        with pytest.raises(RunFailed):
+            app.kernel.execute(app.definition("failing"), run_id)
+    else:
+        cancel(app.record, run_id, ANN)
+    app.inbox.close(delivery, ANN)
+    assert (found(app).state, run_of(app, run_id).state) == (DeliveryState.SETTLED, RunState.CANCELLED)
+    assert told(app, run_id)[-2:] == [("run.cancelled", ANN.name), ("delivery.closed", ANN.name)]
 
 
 def test_a_delivery_whose_run_was_cancelled_runs_again(app: Application) -> None:

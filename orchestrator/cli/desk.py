@@ -148,7 +148,9 @@ def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative=""
 
 @runs.command
 def cancel(run: str) -> None:
-    """Cancel a run; one that is under way stops before its next step.
+    """Cancel a run; one that is under way stops before its next step, and a failed one is closed.
+
+    To go on with a failed run instead, after its cause is corrected: `orchestrator runs resume`.
 
     Example: ``orchestrator runs cancel r-0123456789abcdef01234567``
 

@@ -93,7 +93,9 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
 
 @inbox.command
 def close(deliveries: Several, /) -> int:
-    """File mails that you have dealt with.
+    """File deliveries that you have dealt with: those kept for a person, and those whose run failed or was cancelled.
+
+    A failed run is closed with its delivery.
 
     Example: ``orchestrator inbox close d-0123456789abcdef01234567``
 

@@ -14,12 +14,14 @@ from sqlalchemy import Connection, Select, select, update
 from orchestrator.capabilities import IncomingMail, Receipt
 from orchestrator.errors import NotFound, NotRecorded
 from orchestrator.intake.reading import MailHead, read_head, read_mail
+from orchestrator.kernel.cancelling import close_failed
+from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.effects import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.sql import count_up_to
-from orchestrator.record.tables import inbox
+from orchestrator.record.tables import inbox, run
 from orchestrator.record.trail import Actor, Context, Draft
 from orchestrator.settings import WEBHOOK
 
@@ -41,6 +43,9 @@ class DeliveryState(StrEnum):
     """A webhook's delivery that is no input for its process; it has no run, and waits for a person."""
     DISCARDED = "discarded"
     """A dead letter that a person threw away."""
+
+
+CLOSABLE = (DeliveryState.NEW, DeliveryState.STARTED, DeliveryState.FOR_PERSON)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,19 +168,30 @@ class InboxDesk:
         return (self.raw(delivery)[0] for delivery in deliveries)
 
     def close(self, delivery: str, actor: Actor) -> None:
-        """File a mail that a person has dealt with.
+        """File a delivery that a person has dealt with; if its run failed, that is closed with it.
 
         Raises:
-            NotRecorded: It does not wait for a person.
+            NotRecorded: It does not wait for a person, and its run has neither failed nor been cancelled.
         """
         with self._record.store.write() as tx:
-            waiting = (inbox.c.delivery == delivery, inbox.c.state == DeliveryState.FOR_PERSON)
-            if tx.execute(update(inbox).where(*waiting).values(state=DeliveryState.SETTLED)).rowcount != 1:
-                raise NotRecorded(f"delivery {delivery} does not wait for a person; see: orchestrator inbox")
             row = _row(tx, delivery)
+            if row is None or row.state not in CLOSABLE or not self._is_left(tx, row, actor):
+                raise NotRecorded(
+                    f"delivery {delivery} does not wait for a person, and its run has neither failed nor been "
+                    "cancelled; see: orchestrator inbox, runs"
+                )
+            waiting = (inbox.c.delivery == delivery, inbox.c.state == row.state)
+            if tx.execute(update(inbox).where(*waiting).values(state=DeliveryState.SETTLED)).rowcount != 1:
+                raise NotRecorded(f"delivery {delivery} was just filed by somebody else; see: orchestrator inbox")
             context = Context(run_id=row.run_id, case_id=row.case_id, subject_ref=row.subject_ref)
             closed = Draft(kind="delivery.closed", context=context, data={"delivery": delivery}, actor=actor)
             self._record.trail.append_alone(tx, row.run_id, closed, self._record.clock())
+
+    def _is_left(self, tx: Connection, row: Any, actor: Actor) -> bool:
+        """Tell whether nobody but a person does anything about a delivery; a failed run is closed."""
+        closed = row.run_id is not None and close_failed(self._record, tx, row.run_id, actor)
+        stopped = select(run.c.run_id).where(run.c.run_id == row.run_id, run.c.state == RunState.CANCELLED)
+        return closed or row.state == DeliveryState.FOR_PERSON or tx.execute(stopped).first() is not None
 
     def _file(self, delivery: str, state: DeliveryState, note: str) -> Receipt:
         mine, on_desk = inbox.c.delivery == delivery, inbox.c.state == DeliveryState.FOR_PERSON

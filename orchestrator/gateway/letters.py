@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.gateway.accepting import subject_of
 from orchestrator.gateway.hooks import Hook, hook_of
 from orchestrator.gateway.mapping import Unfit, read_payload, request_from
+from orchestrator.kernel.cancelling import close_failed
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, RunState, new_run_id
 from orchestrator.record.tables import inbox
@@ -89,6 +90,8 @@ class Letters:
     def rerun(self, delivery: str, actor: Actor) -> str:
         """Open a new run of a delivery whose run failed or was cancelled: it does again what that one did.
 
+        A failed run is closed with it.
+
         Returns:
             The new run's id.
 
@@ -103,6 +106,7 @@ class Letters:
                 raise NotRecorded(
                     f"delivery {delivery} has no run that failed or was cancelled; see: orchestrator inbox, runs"
                 )
+            close_failed(self._record, tx, row.run_id, actor)
             return self._open(tx, row, actor, kind="delivery.rerun")
 
     def _open(self, tx: Connection, row: Any, actor: Actor, *, kind: str) -> str:

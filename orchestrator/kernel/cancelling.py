@@ -28,7 +28,7 @@ GIVEN_UP: dict[State, tuple[Cause, ...]] = {
 
 
 def cancel(record: Record, run_id: str, actor: Actor) -> bool:
-    """Cancel a run: at once, or before its next step if somebody executes it.
+    """Cancel a run: at once, or before its next step if somebody executes it. A failed one is closed by it.
 
     Args:
         record: Where it is written down.
@@ -39,10 +39,10 @@ def cancel(record: Record, run_id: str, actor: Actor) -> bool:
         Whether it is cancelled already.
 
     Raises:
-        NotRecorded: There is no such run, or it is over.
+        NotRecorded: There is no such run, or it is done or cancelled.
     """
     with record.store.write() as tx:
-        open_ = run.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED])
+        open_ = run.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED, RunState.FAILED])
         asked = update(run).where(run.c.run_id == run_id, open_, run.c.cancelled_by.is_(None))
         tx.execute(asked.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth))
         if tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, open_)).first() is None:
@@ -53,6 +53,19 @@ def cancel(record: Record, run_id: str, actor: Actor) -> bool:
         if at_once:
             end_cancelled(record, tx, run_id)
     return at_once
+
+
+def close_failed(record: Record, tx: Connection, run_id: str, actor: Actor) -> bool:
+    """Close a failed run that a person has dealt with, in the caller's transaction.
+
+    Returns:
+        False if it has not failed.
+    """
+    failed = update(run).where(run.c.run_id == run_id, run.c.state == RunState.FAILED)
+    if tx.execute(failed.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth)).rowcount != 1:
+        return False
+    end_cancelled(record, tx, run_id)
+    return True
 
 
 def end_cancelled(record: Record, tx: Connection, run_id: str) -> None:

@@ -14,6 +14,8 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from threading import Lock
 
+from sqlalchemy.exc import OperationalError
+
 
 class Pen:
     """A lock among the threads and processes that write to one database.
@@ -49,11 +51,18 @@ def _locked(path: str) -> Iterator[None]:
 
 
 def _lock(path: str) -> int:
-    """Open a file and lock it; to close it is to unlock it. Opened anew each time, it is shared with no fork."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    """Open a file and lock it; to close it is to unlock it. Opened each time, it is shared with no fork.
+
+    Raises:
+        OperationalError: The system does not give it now: no free descriptor, a full disk, a file of somebody else's.
+    """
     try:
-        flock(descriptor, LOCK_EX)
-    except BaseException:
-        os.close(descriptor)
-        raise
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        try:
+            flock(descriptor, LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except OSError as exc:
+        raise OperationalError("take the writer lock", {}, exc) from exc
     return descriptor
