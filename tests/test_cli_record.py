@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sample_console import Console, Said, command
@@ -10,11 +11,12 @@ from sample_office import ANNA, CONFIG, STRANGER, Office
 
 from flows.lost_download import ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import use
-from orchestrator.errors import RunError, RunParked
+from orchestrator.errors import LeaseLost, RunError, RunParked, Unavailable
 from orchestrator.kernel.runs import RunState
 from orchestrator.kernel.settling import open_effects
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.ledger.states import Cause
+from orchestrator.record.heartbeat import WORKER, Heartbeat
 from orchestrator.record.trail import Draft
 from orchestrator.sandbox.shop import create_shop
 
@@ -234,6 +236,48 @@ def test_mail_for_a_person_is_listed_shown_and_closed(office: Office, console: C
     assert console("inbox", "--state", "for-person", "--json").json == []
 
 
+def test_a_run_that_is_postponed_says_that_it_goes_on_by_itself(office: Office, console: Console) -> None:
+    run = ("run", "lost-download", "--email", ANNA)
+    office.mailer.fail_next(Unavailable("the outbox cannot be reached", no_effect=True))
+    said = console(*run)
+    (waiting,) = office.app.runs.listed(limit=1)
+    assert said.code == 3
+    first, second, third = said.out.splitlines()
+    assert first == f"Run {waiting.run_id}: the outbox cannot be reached"
+    assert second == (
+        f"It goes on by itself at {waiting.due_at:%Y-%m-%d %H:%M:%S} UTC, once a worker runs (orchestrator worker). "
+        "Do not start it again."
+    )
+    assert third == f"What happened: orchestrator audit show {waiting.run_id}"
+    Heartbeat(office.app.record, WORKER).beat()
+    office.mailer.fail_next(Unavailable("the outbox cannot be reached", no_effect=True))
+    found = console(*run, "--json")
+    assert (found.code, found.json["state"]) == (3, "RunPostponed")
+    assert found.json["goes_on"].endswith("UTC, executed by a worker. Do not start it again.")
+
+
+def test_a_run_that_is_lost_or_interrupted_says_so_too(office: Office, console: Console, tmp_path: Path) -> None:
+    lock = tmp_path / "record.db.lock"
+
+    class Locked(Unavailable):
+        """The system does not answer, and from then on nothing can be written."""
+
+        def __init__(self) -> None:
+            super().__init__("the shop cannot be reached")
+            lock.unlink()
+            lock.mkdir()
+
+    for error, code, reason in (
+        (KeyboardInterrupt, 130, "interrupted"),
+        (LeaseLost("another worker has it"), 3, "another worker has it"),
+        (Locked, 3, "the record cannot be written now"),
+    ):
+        office.orders.fail_next(cast("Unavailable", error))
+        found = console("run", "lost-download", "--email", ANNA, "--json")
+        assert (found.code, found.json["reason"]) == (code, reason)
+        assert found.json["goes_on"].startswith("It goes on by itself, ")
+
+
 def test_a_run_without_prefect_asks_and_its_answer_is_taken(tmp_path: Path) -> None:
     office = Office(tmp_path)
     environment = {
@@ -244,7 +288,7 @@ def test_a_run_without_prefect_asks_and_its_answer_is_taken(tmp_path: Path) -> N
         "ORCHESTRATOR_CONNECTIONS__SHOP__URL": create_shop(tmp_path / "shop.db").url,
     }
     found = command("run", "lost-download", f"--email={STRANGER}", "--product", "dress", "--json", **environment)
-    assert (found.code, found.json["state"], found.err) == (1, "RunParked", "")
+    assert (found.code, found.json["state"], found.err) == (4, "RunParked", "")
     (waiting,) = office.app.people.open_questions()
     assert waiting.run_id == found.json["run"]
     said = command("decisions", "answer", waiting.question_id, "close", **environment)
