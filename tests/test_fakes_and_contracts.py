@@ -169,6 +169,7 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
         (
             FaultsContract,
             """
+            a_change_is_not_sent_once_its_time_is_over
             a_change_that_is_put_off_has_no_effect
             a_change_whose_answer_was_lost_is_in_doubt
             a_change_without_a_credential_has_no_effect
