@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from orchestrator.bindings import DESK, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
+from orchestrator.bindings.proofs import Proofs
 from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import CONFIG_PLACES, CONFIG_VARIABLE, find_config
 from orchestrator.desk.alarms import Alarms
@@ -147,6 +148,11 @@ class Application:
         """What state each connection is in."""
         return ConnectionHealth(self.record, self.runs, changed=self.ended.set)
 
+    @cached_property
+    def proofs(self) -> Proofs:
+        """Which probes have shown that they see what was done."""
+        return Proofs(self.record, self.connections)
+
     def guarded(self, name: str) -> Guarded:
         """Return a connection behind its guard, of which there is one in this program."""
         with self._guarding:
@@ -252,7 +258,13 @@ class Application:
             return Bound(connection=DESK, version="", instance=getattr(self, capability))
         version = self.connections.version_of(name)
         admit = self.answers.admit if capability == "mailer" else None
-        return Bound(connection=name, version=version, instance=self.guarded(name), admit=admit)
+        return Bound(
+            connection=name,
+            version=version,
+            instance=self.guarded(name),
+            admit=admit,
+            is_proven=partial(self.proofs.is_proven, name),
+        )
 
 
 def this_user() -> Actor:

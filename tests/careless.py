@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,14 @@ class WithoutProbe(Ledger):
         if effect.settlement.doubt is DoubtClass.PROBE:
             return self._again(effect, row.attempt, repeats=True)
         return super()._settle(effect, row)
+
+
+class WithoutProof(Ledger):
+    """Believes every probe that sees nothing."""
+
+    def perform(self, effect: Effect) -> Any:
+        """Perform an effect."""
+        return super().perform(replace(effect, absence_counts=lambda: True))
 
 
 class WithoutAsking(Ledger):
@@ -110,6 +119,7 @@ VARIANTS: dict[str, Callable[[Session], Ledger]] = {
     "sound": Ledger,
     "without intent": WithoutIntent,
     "without probe": WithoutProbe,
+    "without proof": WithoutProof,
     "without asking": WithoutAsking,
     "without hurry": WithoutHurry,
     "without fence": WithoutFence,

@@ -47,6 +47,8 @@ class FickleProvider:
         self.lag = timedelta(0)
         """How late it acts if it acts late, as a part of what it declares."""
         self.probe_down = False
+        self.is_blind = False
+        """Whether it shows nothing of what was sent."""
         self._now = now
         self._keys: dict[str, datetime] = {}
         self._late: list[tuple[datetime, str]] = []
@@ -84,7 +86,7 @@ class FickleProvider:
         assert mail.to
         if self.probe_down:
             raise Unavailable("it cannot be looked up now")
-        return Receipt(reference=f"<{effect_id}>") if self.applied[effect_id] else None
+        return Receipt(reference=f"<{effect_id}>") if self.applied[effect_id] and not self.is_blind else None
 
     def _answer(self, effect_id: str, began: datetime) -> None:
         """Act, or raise what becomes of the call."""

@@ -99,9 +99,11 @@ class DurableSystem:
         path: Its memory.
         doubt: How doubts about its effects are settled.
         boundary: Told before and after each call.
+        is_blind: Whether it shows nothing of what it did.
     """
 
-    def __init__(self, path: Path, doubt: DoubtClass, boundary: Boundary) -> None:
+    def __init__(self, path: Path, doubt: DoubtClass, boundary: Boundary, *, is_blind: bool = False) -> None:
+        self._is_blind = is_blind
         self._path = path
         self._doubt = doubt
         self._boundary = boundary
@@ -154,7 +156,8 @@ class DurableSystem:
 
     def _probe(self, effect_id: str, **arguments: object) -> Receipt | None:
         self._boundary("probe")
-        found = Receipt(reference=f"<{effect_id}@test>") if self.applied(effect_id) else None
+        is_seen = self.applied(effect_id) and not self._is_blind
+        found = Receipt(reference=f"<{effect_id}@test>") if is_seen else None
         self._boundary("probed")
         return found
 
@@ -202,9 +205,10 @@ ENDS: dict[str, Callable[[], object]] = {
 class Case:
     """One run under test, and what was seen of it."""
 
-    run_id: str
     doubt: DoubtClass
     variant: str
+    is_blind: bool
+    run_id: str = ""
     asked: int = 0
     trouble: str = ""
     sleeper: int | None = None
@@ -229,7 +233,9 @@ class Driver:
         """Carry out one order."""
         match order["do"]:
             case "begin":
-                return self._begin(DoubtClass(order["doubt"]), order["variant"], order["at"], order["how"])
+                is_blind = bool(order.get("is_blind"))
+                case = Case(doubt=DoubtClass(order["doubt"]), variant=order["variant"], is_blind=is_blind)
+                return self._begin(case, order["at"], order["how"])
             case "jump":
                 self._clock.jump(order["seconds"])
                 return {}
@@ -238,14 +244,14 @@ class Driver:
             case "overtake":
                 return self._overtake(self._cases[order["run"]])
             case _:
-                return self._recover(self._cases[order["run"]], list(order["kills"]))
+                return self._recover(self._cases[order["run"]], list(order.get("kills", [])))
 
-    def _begin(self, doubt: DoubtClass, variant: str, at: int, how: str) -> dict[str, Any]:
+    def _begin(self, case: Case, at: int, how: str) -> dict[str, Any]:
         """Open a run and let its first worker die, or fall asleep, at a boundary."""
-        run_id = Bench(self._seen_by(variant), object()).open(SEND_LINK)
-        case = self._cases[run_id] = Case(run_id=run_id, doubt=doubt, variant=variant)
+        case.run_id = Bench(self._seen_by(case.variant), object()).open(SEND_LINK)
+        self._cases[case.run_id] = case
         kind = self._work(case, at=at, how=signal.Signals[how])
-        return {"run": run_id, "struck": kind}
+        return {"run": case.run_id, "struck": kind}
 
     def _seen_by(self, variant: str) -> Record:
         """Return the record as the workers of a variant know it."""
@@ -295,9 +301,13 @@ class Driver:
     def _be_a_worker(self, case: Case, boundary: Boundary) -> None:
         code = 1
         try:
-            system = DurableSystem(self._memory, case.doubt, boundary)
-            record = watched(self._seen_by(case.variant), boundary)
-            bench = Bench(record, system, owner=str(os.getpid()), ledger=VARIANTS.get(case.variant, Ledger))
+            bench = Bench(
+                watched(self._seen_by(case.variant), boundary),
+                DurableSystem(self._memory, case.doubt, boundary, is_blind=case.is_blind),
+                owner=str(os.getpid()),
+                ledger=VARIANTS.get(case.variant, Ledger),
+                is_proven=lambda: not case.is_blind,
+            )
             code = _execute(bench, case.run_id)
         except BaseException:  # noqa: BLE001 - a fork must not go on as if it were the driver
             traceback.print_exc()

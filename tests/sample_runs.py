@@ -228,6 +228,7 @@ class Bench:
         owner: The worker's name.
         ledger: Makes ledgers.
         runs: Leases runs, if not as usual.
+        is_proven: Tells whether the system's probes have been proven.
     """
 
     def __init__(
@@ -238,7 +239,9 @@ class Bench:
         owner: str = "worker-1",
         ledger: LedgerFactory = Ledger,
         runs: Runs | None = None,
+        is_proven: Callable[[], bool] = lambda: True,
     ) -> None:
+        self.is_proven = is_proven
         self.record = record
         self.system = system
         self.connection = "fake"
@@ -247,7 +250,12 @@ class Bench:
 
     def _bind(self, process: str, capability: str) -> Bound:
         assert capability in CAPABILITIES
-        return Bound(connection=self.connection, version="1", instance=self.system)
+        return Bound(
+            connection=self.connection,
+            version="1",
+            instance=self.system,
+            is_proven=lambda _operation: self.is_proven(),
+        )
 
     def open(self, definition: ProcessDefinition, errand: Errand | None = None, **opening: Any) -> str:
         """Open a run and return its id."""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from orchestrator.capabilities import Asset, Purchase, Receipt
 from orchestrator.errors import NotFound, RateLimited, Unavailable
-from orchestrator.testing.behind import FakeCards, FakeStore
+from orchestrator.plugins import Settlement
+from orchestrator.testing.behind import FakeCards, FakePost, FakeStore
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
@@ -15,6 +17,7 @@ from orchestrator.testing.contracts.mail import MailboxContract, MailerContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.files import FakeFiles
+from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders
 from orchestrator.testing.scripted import Call
 
@@ -159,6 +162,7 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             a_note_stands_on_the_card
             a_note_whose_answer_was_lost_stands_there_once
             a_probe_does_not_find_what_never_happened
+            a_probe_finds_what_was_done
             a_tag_in_any_script_stands_on_the_card
             a_tag_stands_on_the_card
             a_tag_whose_answer_was_lost_stands_there_once
@@ -236,6 +240,7 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             a_check_says_in_one_line_what_it_saw_and_tells_nobody
             a_notice_is_read_word_for_word
             a_notice_whose_answer_was_lost_is_never_lost
+            a_probe_finds_what_was_done
             two_notices_alike_are_read_twice
             """,
         ),
@@ -245,3 +250,28 @@ def test_a_contract_loses_no_promise(contract: type, promises: str) -> None:
     assert sorted(name for name in vars(contract) if name.startswith("test_")) == [
         f"test_{promise}" for promise in promises.split()
     ]
+
+
+class BlindMailer(FakeMailer):
+    """Sends mail, and finds none of it afterwards."""
+
+    def settlement(self, operation: str) -> Settlement:
+        return replace(super().settlement(operation), probe=lambda *_, **__: None)
+
+
+class BlindContacts(FakeContacts):
+    """Writes notes, and finds none of them afterwards."""
+
+    def settlement(self, operation: str) -> Settlement:
+        declared = super().settlement(operation)
+        return replace(declared, probe=lambda *_, **__: None) if declared.probe else declared
+
+
+def test_a_contract_notices_a_probe_that_finds_nothing() -> None:
+    mailer, contacts = BlindMailer(), BlindContacts("anna.berg@example.com")
+    post = FakePost(mailer, known="anna.berg@example.com", unknown="nobody@example.com")
+    cards = FakeCards(contacts, known="anna.berg@example.com")
+    with pytest.raises(AssertionError):
+        MailerContract().test_a_probe_finds_its_own_mail_alone(mailer, post)
+    with pytest.raises(AssertionError):
+        ContactsContract().test_a_probe_finds_what_was_done(contacts, cards)

@@ -41,9 +41,11 @@ class Workers:
         command = [sys.executable, str(DRIVER), url, str(folder)]
         self._driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def begin(self, doubt: DoubtClass, at: int, *, how: str = "SIGKILL", variant: str = "sound") -> tuple[str, str]:
+    def begin(
+        self, doubt: DoubtClass, at: int, *, how: str = "SIGKILL", variant: str = "sound", is_blind: bool = False
+    ) -> tuple[str, str]:
         """Let a new run's first worker be struck at a boundary; return the run and the boundary's kind."""
-        seen = self._tell(do="begin", doubt=doubt, at=at, how=how, variant=variant)
+        seen = self._tell(do="begin", doubt=doubt, at=at, how=how, variant=variant, is_blind=is_blind)
         return seen["run"], seen["struck"]
 
     def jump(self, seconds: int) -> None:
@@ -102,7 +104,7 @@ def postgres_workers(postgres_server: PostgresServer, folder: Path) -> Iterator[
     postgres_server.drop_database(url)
 
 
-def problems(seen: Seen, doubt: DoubtClass) -> list[str]:
+def problems(seen: Seen, doubt: DoubtClass, *, is_blind: bool = False) -> list[str]:
     """Tell what must not be: the harness's judgement, which the negative controls put to the test."""
     found = []
     if seen["state"] != "done" or seen["ends"] != 1 or seen["trouble"]:
@@ -112,7 +114,7 @@ def problems(seen: Seen, doubt: DoubtClass) -> list[str]:
             found.append(f"lost: {seen}")
         if any(times > 1 for times in seen["applied"]):
             found.append(f"done twice: {seen}")
-    if seen["asked"] != (seen["doubts"] if doubt is DoubtClass.NONE else 0):
+    if seen["asked"] != (seen["doubts"] if doubt is DoubtClass.NONE or is_blind else 0):
         found.append(f"a doubt that was not asked, or asked without need: {seen}")
     if seen["breaches"]:
         found.append(f"the trail does not verify: {seen}")
@@ -139,6 +141,12 @@ def test_a_worker_killed_anywhere_leaves_nothing_lost_and_nothing_done_twice(
             kinds.add(struck)
             assert problems(workers.recover(run_id), doubt) == [], f"killed at {at}: {struck}"
     assert kinds == {"write", "commit", "committed", "call", "acted", "DONE"}
+
+
+def test_a_doubt_about_what_an_unproven_probe_does_not_see_is_a_persons(workers: Workers) -> None:
+    for at, struck, run_id in strike_everywhere(workers, DoubtClass.PROBE, is_blind=True):
+        found = problems(workers.recover(run_id), DoubtClass.PROBE, is_blind=True)
+        assert found == [], f"killed at {at}: {struck}"
 
 
 @pytest.mark.parametrize("doubt", CLASSES)
@@ -243,6 +251,7 @@ def test_nothing_is_lost_when_the_database_server_crashes_too(tmp_path: Path) ->
         ("without intent", DoubtClass.PROBE, "SIGKILL", "done twice"),
         ("without intent", DoubtClass.NONE, "SIGKILL", "done twice"),
         ("without probe", DoubtClass.PROBE, "SIGKILL", "done twice"),
+        ("without proof", DoubtClass.PROBE, "SIGKILL", "done twice"),
         ("without asking", DoubtClass.NONE, "SIGKILL", "done twice"),
         ("without hurry", DoubtClass.PROBE, "SIGSTOP", "done twice"),
         ("without fence", DoubtClass.PROBE, "SIGSTOP", "done twice"),
@@ -256,8 +265,9 @@ def test_the_harness_notices_when_a_precaution_is_missing(
 
 
 def harms(workers: Workers, doubt: DoubtClass, variant: str, how: str) -> Iterator[str]:
-    for at, struck, run_id in strike_everywhere(workers, doubt, variant=variant):
-        yield from problems(workers.recover(run_id), doubt)
+    is_blind = variant == "without proof"
+    for at, struck, run_id in strike_everywhere(workers, doubt, variant=variant, is_blind=is_blind):
+        yield from problems(workers.recover(run_id), doubt, is_blind=is_blind)
         if how == "SIGSTOP" and struck in ("write", "committed"):
             asleep, _ = workers.begin(doubt, at, how=how, variant=variant)
             yield from problems(workers.recover(asleep), doubt)

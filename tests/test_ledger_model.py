@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, cast
 
 import pytest
@@ -44,6 +45,14 @@ def send_four(errand: Errand, *, mailer: Mailer) -> Done:
 SEND_FOUR = process(send_four)
 
 
+class Sight(StrEnum):
+    """What the provider's probe sees, and what is known of it."""
+
+    PROVEN = "proven"
+    UNPROVEN = "unproven"
+    BLIND = "blind"
+
+
 class WorkerMailer:
     """The mailer as one worker holds it: each call is a boundary of that worker."""
 
@@ -81,7 +90,10 @@ def event(name: str, **drawn: st.SearchStrategy[Any]) -> st.SearchStrategy[Calla
 
 NUMBERS, DECISIONS = st.integers(0, 1), st.sampled_from([Cause.HAPPENED, Cause.RETRY, Cause.GIVE_UP])
 OUTCOMES, LAGS = st.sampled_from(Outcome), st.sampled_from([0.0, 0.5, 1.0])
-GO_ON = event("go_on", number=NUMBERS, steps=st.integers(1, 8), outcome=OUTCOMES, lag=LAGS, probe_down=RARELY)
+SIGHTS = st.sampled_from([Sight.PROVEN, Sight.PROVEN, Sight.UNPROVEN, Sight.BLIND])
+GO_ON = event(
+    "go_on", number=NUMBERS, steps=st.integers(1, 8), outcome=OUTCOMES, lag=LAGS, probe_down=RARELY, sight=SIGHTS
+)
 KINDS = [
     *[GO_ON] * 6,
     *[event("wait_until_due")] * 4,
@@ -107,6 +119,7 @@ class EffectsUnderFire(RuleBasedStateMachine):
         self.known_events = 0
         self.violations: list[str] = []
         self.retried_blindly = 0
+        self.sight = Sight.PROVEN
 
     @initialize()
     def open_run(self) -> None:
@@ -133,9 +146,10 @@ class EffectsUnderFire(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ what happens
 
-    def go_on(self, number: int, steps: int, outcome: Outcome, lag: float, probe_down: bool) -> None:
+    def go_on(self, number: int, steps: int, outcome: Outcome, lag: float, probe_down: bool, sight: Sight) -> None:
         """Let a worker go on, or begin if it does nothing."""
         worker = self.workers[number]
+        self.sight, self.provider.is_blind = sight, sight is Sight.BLIND
         self.provider.outcome, self.provider.lag, self.provider.probe_down = outcome, SETTLE * lag, probe_down
         for _ in range(steps):
             if not worker.idle:
@@ -175,7 +189,10 @@ class EffectsUnderFire(RuleBasedStateMachine):
         record = watched(self.record, lambda kind: self.boundary(worker, kind))
         mailer = WorkerMailer(self.provider, worker.boundary, self.check_call)
         with suppress(RunError):
-            Bench(record, mailer, owner=worker.name).kernel.execute(SEND_FOUR, self.run_id)
+            Bench(record, mailer, owner=worker.name, is_proven=self.is_proven).kernel.execute(SEND_FOUR, self.run_id)
+
+    def is_proven(self) -> bool:
+        return self.sight is Sight.PROVEN
 
     def boundary(self, worker: Worker, kind: str) -> None:
         if kind == "committed":
@@ -203,7 +220,7 @@ class EffectsUnderFire(RuleBasedStateMachine):
         """Let everything be well from now on."""
         mailer = WorkerMailer(self.provider, lambda kind: None, self.check_call)
         bench = Bench(self.record, mailer, owner="worker-3")
-        self.provider.outcome, self.provider.probe_down = Outcome.DONE, False
+        self.provider.outcome, self.provider.probe_down, self.provider.is_blind = Outcome.DONE, False, False
         for _ in range(60):
             if self.state() is RunState.DONE:
                 return

@@ -31,13 +31,25 @@ from orchestrator.prefect_lane.mirror import PrefectMirror
 from orchestrator.retention import InboxRetention
 
 RUN = f"r-{arrival(order(1)).delivery[2:]}"
+MAIL = """
+[connections.post]
+connector = "mail"
+address = "shop@example.com"
+smtp.host = "mail.example.com"
+smtp.username = "shop"
+smtp.password = "shop"
+imap.host = "mail.example.com"
+imap.username = "shop"
+imap.password = "shop"
+imap.sent_folder = "Sent"
+"""
 Statement = tuple[str, Any]
 LARGE = ("audit_event", "audit_private", "run", "inbox", "effect", "customer_case", "subject_key", "question")
 
 
 @pytest.fixture
 def app(record_url: str, tmp_path: Path, clock: HandClock) -> Iterator[Application]:
-    app = configured(tmp_path, record_url, HOOKS, clock=clock)
+    app = configured(tmp_path, record_url, HOOKS + MAIL, clock=clock)
     Acceptance(app.record, app.runs).accept([arrival(order(1))])
     yield app
     app.record.store.close()
@@ -70,6 +82,11 @@ def answer(app: Application) -> None:
         assert not _has_a_persons_word(tx, RUN)
 
 
+def prove(app: Application) -> None:
+    for _ in ("remember the settings", "look for what was done"):
+        app.proofs.look("post")
+
+
 def mirror(app: Application) -> object:
     with httpx.Client() as http, SyncPrefectClient(app.settings.prefect.api_url) as client:
         return PrefectMirror(app, http, client)._marked()
@@ -93,6 +110,7 @@ LOOK_UPS: Mapping[str, Callable[[Application], object]] = {
     "effects": lambda app: open_effects(app.record),
     "audit show": show,
     "audit tail": tail,
+    "a probe is proven": prove,
     "the mirror": mirror,
     "retention": lambda app: InboxRetention(app.record, 1).vacuum(),
 }

@@ -80,6 +80,15 @@ class Connections:
         """
         return self._section(name).limits
 
+    def section_of(self, name: str) -> Mapping[str, Any]:
+        """Return the section of a connection as it is configured, with its secrets and without its limits.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        self._section(name)
+        return {key: value for key, value in self._settings.connections[name].items() if key != "limits"}
+
     def version_of(self, name: str) -> str:
         """Return which package, in which version, a connection's connector comes from; it goes on the record.
 

@@ -14,7 +14,7 @@ from orchestrator.bindings.health import Ailing
 from orchestrator.bootstrap import Application, application, recorded
 from orchestrator.cli.output import Json, say, say_text, show
 from orchestrator.cli.subscriptions import hooks, reconcile
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.kernel.kernel import capability_name
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.record.clock import moment
@@ -26,7 +26,7 @@ connections.command(reconcile)
 
 @connections.default
 def listed(*, json: Json = False) -> None:
-    """List the connections: which connector, which capabilities, and how the last calls went.
+    """List the connections: which connector, which capabilities, how the last calls went, and which probes are proven.
 
     Example: ``orchestrator connections``
 
@@ -37,7 +37,7 @@ def listed(*, json: Json = False) -> None:
     ailing = {each.connection: each for each in app.health.ailing()}
     now = app.record.clock()
     rows = [{**_row(app, name), **_state(ailing.get(name), now)} for name in app.connections]
-    columns = ("connection", "state", "lasting", "reason", "connector", "provides", "version")
+    columns = ("connection", "state", "lasting", "reason", "connector", "provides", "probes", "version")
     show(rows, columns, as_json=json, empty="No connections.")
 
 
@@ -78,7 +78,16 @@ def _row(app: Application, name: str) -> dict[str, Any]:
         "connector": connector.name,
         "provides": [capability_name(kind) for kind in connector.provides],
         "version": app.connections.version_of(name),
+        "probes": _probes(app, name),
     }
+
+
+def _probes(app: Application, name: str) -> list[str]:
+    """Tell the state of each probe, unless the connection cannot be built: that, ``check`` explains."""
+    try:
+        return [f"{operation} {state}" for operation, state in app.proofs.states(name).items()]
+    except (ConfigurationError, PluginError):
+        return []
 
 
 def _state(ailing: Ailing | None, now: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.bindings import DESK, check_connections
+from orchestrator.bindings import DESK, ConnectionCheck, check_connections
 from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError, OrchestratorError
@@ -66,7 +66,7 @@ def check(*, json: Json = False) -> int:
         f'plug-in "{report.name}": {report.problem}' for report in app.plugins.reports if report.state == "broken"
     ]
     rows = [
-        {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": found.sentence}
+        {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": _seen(app, found)}
         for found in check_connections(app.connections)
     ]
     rows.append(_desk(app))
@@ -91,6 +91,14 @@ def _advice(app: Application) -> list[str]:
         for name, mailbox in app.settings.mailboxes.items()
         if mailbox.authserv_id is None
     ]
+
+
+def _seen(app: Application, found: ConnectionCheck) -> str:
+    """Add to what was seen of a connection which of its probes are not believed yet."""
+    try:
+        return "; ".join([found.sentence, *(app.proofs.sentences(found.name) if found.ok else ())])
+    except OrchestratorError:  # that the record cannot be read, its own line says
+        return found.sentence
 
 
 def _desk(app: Application) -> dict[str, Any]:

@@ -72,12 +72,23 @@ class OperationForm:
         if recorded.keys() != self._parameters.keys():
             return False
         context = {} if to_the_letter else {WITHOUT_WORDING: True}
-        then = {name: self._read(name, value, private) for name, value in recorded.items()}
+        then = self.read_arguments(recorded, private)
         return all(
             adapter.dump_python(then[name], mode="json", context=context)
             == adapter.dump_python(arguments[name], mode="json", context=context)
             for name, adapter in self._parameters.items()
         )
+
+    def read_arguments(self, recorded: Mapping[str, Any], private: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a recorded call.
+
+        Raises:
+            RecordError: They are not of the operation's present form, or their private values are gone.
+        """
+        try:
+            return {name: self._read(name, value, private) for name, value in recorded.items()}
+        except KeyError as exc:
+            raise RecordError(f"the recorded request of {self.name} is not of its present form") from exc
 
     def _read(self, name: str, recorded: Any, private: Mapping[str, Any]) -> Any:
         try:

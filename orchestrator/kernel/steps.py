@@ -36,14 +36,19 @@ from orchestrator.record.trail import Sealer
 _OURS = Path(__file__).parents[1]
 
 
+def _unproven(_operation: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What answers a need of a process, and who may hold its effects."""
+    """What answers a need of a process, who may hold its effects, and whose probe has been proven (``mailer.send``)."""
 
     connection: str
     version: str
     instance: Any
     admit: Admission | None = None
+    is_proven: Callable[[str], bool] = _unproven
 
 
 class StepWindow(Protocol):
@@ -217,7 +222,8 @@ class Steps:
             request=request,
             sealer=sealer,
             invoke=lambda: self._invoke(step, key),
-            probe=lambda: step.probe(settlement, key),
+            probe=lambda: look_for(step.bound.connection, step.form, settlement, key, step.arguments),
+            absence_counts=lambda: step.bound.is_proven(step.form.name),
             write_answer=step.form.write_answer,
             admit=self._admission(step, key),
         )
@@ -282,26 +288,6 @@ class _Step:
                 f"{where(exc)}; its plug-in must be mended"
             ) from exc
 
-    def probe(self, settlement: Settlement, key: str) -> Any:
-        """Look whether the effect happened."""
-        if settlement.probe is None:
-            raise Unavailable(f"connection {self.bound.connection}: {self.form.name} has no probe")
-        try:
-            found = settlement.probe(key, **self.arguments)
-            return None if found is None else self.form.accept(found)
-        except (OrchestratorError, MemoryError):
-            raise
-        except ValidationError as exc:
-            raise Unavailable(
-                f"connection {self.bound.connection}: the probe of {self.form.name} answered with something else than "
-                f"the capability promises ({misfit(exc)}); its plug-in must be mended"
-            ) from exc
-        except Exception as exc:
-            raise Unavailable(
-                f"connection {self.bound.connection}: the probe of {self.form.name} failed with "
-                f"{type(exc).__name__} at {where(exc)}; its plug-in must be mended"
-            ) from exc
-
 
 class RecordedCapability:
     """A capability whose every call is a recorded step. A process holds nothing else.
@@ -323,6 +309,43 @@ class RecordedCapability:
         except KeyError:
             raise AttributeError(name) from None
         return lambda *args, **kwargs: self._steps.take(form, self._bound, form.bind(args, kwargs))
+
+
+def look_for(
+    connection: str, form: OperationForm, settlement: Settlement, key: str, arguments: Mapping[str, Any]
+) -> Any:
+    """Let the probe of a connection look for an effect.
+
+    Args:
+        connection: The connection's name.
+        form: The operation.
+        settlement: How the connection settles a doubt about it.
+        key: The effect's id.
+        arguments: The effect's arguments.
+
+    Returns:
+        The answer of the effect if it happened, else None.
+
+    Raises:
+        ConnectorError: It cannot be told now; whatever the probe raises comes out as an error of ours.
+    """
+    if settlement.probe is None:
+        raise Unavailable(f"connection {connection}: {form.name} has no probe")
+    try:
+        found = settlement.probe(key, **arguments)
+        return None if found is None else form.accept(found)
+    except (OrchestratorError, MemoryError):
+        raise
+    except ValidationError as exc:
+        raise Unavailable(
+            f"connection {connection}: the probe of {form.name} answered with something else than "
+            f"the capability promises ({misfit(exc)}); its plug-in must be mended"
+        ) from exc
+    except Exception as exc:
+        raise Unavailable(
+            f"connection {connection}: the probe of {form.name} failed with "
+            f"{type(exc).__name__} at {where(exc)}; its plug-in must be mended"
+        ) from exc
 
 
 def where(error: BaseException) -> str:

@@ -70,6 +70,8 @@ class Effect:
         sealer: The one that sealed the request.
         invoke: Calls the system and returns its answer.
         probe: Looks whether it happened: the answer, or None.
+        absence_counts: Whether it is believed that it did not happen if the probe does not see it: only of a probe that
+            has seen another effect of this connection.
         write_answer: Turns an answer into its recorded form.
         admit: Called in the transaction that plans it; what it raises keeps the effect from happening.
     """
@@ -83,6 +85,7 @@ class Effect:
     sealer: Sealer
     invoke: Callable[[], Any]
     probe: Callable[[], Any]
+    absence_counts: Callable[[], bool]
     write_answer: Callable[[Any, Sealer], Any]
     admit: Callable[[Connection], None] | None = None
 

@@ -263,6 +263,7 @@ class Ledger:
     def _probe(self, effect: Effect, row: Any, now: datetime) -> Any:
         try:
             answer = effect.probe()
+            is_sure = answer is not None or effect.absence_counts()
         except ConnectorError as exc:  # whatever it is, it is no answer to the effect
             doubted_for = now - moment(row.call_deadline)
             if doubted_for > PROBE_PATIENCE:
@@ -271,6 +272,9 @@ class Ledger:
             if isinstance(exc, AccessDenied):
                 raise
             raise RunPostponed(str(exc), due_at=now + min(doubted_for, LONGEST_DELAY)) from exc
+        if not is_sure:
+            self._move(effect, row.attempt, State.IN_DOUBT, Cause.ASK, data={"error": "not seen by an unproven probe"})
+            raise _needs_decision(effect, row.connection)
         if answer is None:
             self._move(effect, row.attempt, State.IN_DOUBT, Cause.ABSENT)
             return self._again(effect, row.attempt)

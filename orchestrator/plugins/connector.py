@@ -48,8 +48,9 @@ class Settlement:
         timeout: Total time after which a call has certainly ended on our side.
         key_lifetime: ``NATIVE_KEY``: how long the system remembers the key.
         probe: ``PROBE``: called with the effect id and the effect's arguments by name; returns the
-            receipt if it happened, None if it is certain that it did not (once ``settle`` has passed).
-            It raises ``Unavailable`` if it cannot tell now.
+            receipt if it happened, None if it does not find it. It raises ``Unavailable`` if it cannot tell now.
+            The host takes None for "it did not happen" once ``settle`` has passed, and only of a probe that has found
+            an effect of the same connection that the system had confirmed; until then a person decides.
         settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
         to_the_letter: Whether a repetition must have the wording of the first attempt. Not where the system
             keeps the first one whatever comes later, as with a question that is on the desk already.

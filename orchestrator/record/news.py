@@ -19,6 +19,7 @@ _STOPPED = frozenset(
     {
         "connection.denied",
         "connection.down",
+        "connection.unproven",
         "connection.working",
         "decision.overdue",
         "effect.duplicated",

@@ -249,6 +249,23 @@ connection_state = Table(
 )
 """Connections that do not work, and those that did not and work again."""
 
+probe = Table(
+    "probe",
+    metadata,
+    Column("connection", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("settings", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("misses", Integer, nullable=False),
+    Column("seen_until", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+)
+"""Whether the probe of an effect sees what was done; ``settings`` is a keyed hash of the connection's section.
+
+``seen_until`` is the moment up to which effects need not be looked for any more, ``due_at`` that of the next look, and
+``misses`` says how many looks in a row did not see an effect that is known to have happened.
+"""
+
 heartbeat = Table(
     "heartbeat",
     metadata,

@@ -48,6 +48,7 @@ class MailServer:
             submitted by the account that its envelope names as sender.
         routes: Who takes mail for addresses of another provider.
         tls: The server's certificate. With it both ports offer STARTTLS, and two more speak TLS at once.
+        files_sent: Whether what an account sends is filed in its Sent; many providers do not.
     """
 
     smtp_port: int
@@ -56,6 +57,8 @@ class MailServer:
     """Speaks TLS at once; there is one only with ``tls``."""
     imaps_port: int
     """Speaks TLS at once; there is one only with ``tls``."""
+    files_sent: bool
+    """Whether it files sent mail; may be changed."""
     ahead: timedelta
     """How far its clock is ahead of ours; may be changed."""
 
@@ -66,7 +69,9 @@ class MailServer:
         auth_required: bool = False,
         routes: Mapping[str, Route] | None = None,
         tls: ssl.SSLContext | None = None,
+        files_sent: bool = True,
     ) -> None:
+        self.files_sent = files_sent
         self._routes = {address.lower(): route for address, route in (routes or {}).items()}
         self._accounts = {address.lower(): password for address, password in accounts.items()}
         self._auth_required = auth_required
@@ -113,7 +118,13 @@ class MailServer:
     async def _serve(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        post = await _PostOffice.open(self._accounts, self._routes, auth_required=self._auth_required, clock=self._now)
+        post = await _PostOffice.open(
+            self._accounts,
+            self._routes,
+            auth_required=self._auth_required,
+            clock=self._now,
+            files_sent=lambda: self.files_sent,
+        )
         servers = await self._listen(post)
         started.set_result(None)
         await self._stopping.wait()
@@ -144,19 +155,24 @@ class _PostOffice:
     """Every account's mailboxes, and aiosmtpd's handler: it decides what is taken and files it."""
 
     def __init__(
-        self, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool, clock: Clock
+        self,
+        accounts: Mapping[str, str],
+        routes: Mapping[str, Route],
+        *,
+        auth_required: bool,
+        clock: Clock,
+        files_sent: Callable[[], bool],
     ) -> None:
         self.accounts = accounts
+        self._files_sent = files_sent
         self._clock = clock
         self._routes = routes
         self._auth_required = auth_required
         self.mailboxes = {address: _Mailboxes() for address in accounts}
 
     @classmethod
-    async def open(
-        cls, accounts: Mapping[str, str], routes: Mapping[str, Route], *, auth_required: bool, clock: Clock
-    ) -> _PostOffice:
-        post = cls(accounts, routes, auth_required=auth_required, clock=clock)
+    async def open(cls, accounts: Mapping[str, str], routes: Mapping[str, Route], **options: Any) -> _PostOffice:
+        post = cls(accounts, routes, **options)
         for mailboxes in post.mailboxes.values():
             await mailboxes.add_mailbox(SENT)
         return post
@@ -185,7 +201,7 @@ class _PostOffice:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         raw = envelope.original_content or b""
         sender = str(session.auth_data) if session.authenticated else (envelope.mail_from or "")
-        if mailboxes := self.mailboxes.get(sender.lower()):
+        if self._files_sent() and (mailboxes := self.mailboxes.get(sender.lower())):
             await _file(raw, await mailboxes.get_mailbox(SENT), self._clock())
         for address in map(str.lower, envelope.rcpt_tos):
             if address in self._routes:

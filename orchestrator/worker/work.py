@@ -23,6 +23,7 @@ from orchestrator.worker.alarms import notify_people
 from orchestrator.worker.deadlines import pass_deadlines
 from orchestrator.worker.heartbeat import beat
 from orchestrator.worker.mail import take_mail
+from orchestrator.worker.proving import prove
 from orchestrator.worker.showing import mend, mirror
 from orchestrator.worker.sweep import Sweep
 from orchestrator.worker.vacuum import vacuum
@@ -66,6 +67,7 @@ def _for_the_rest(app: Application) -> list[Thread]:
         _thread("mirror", mirror, app, stop),
         _thread("mend", mend, app, stop),
         _thread("watch", watch, app, stop),
+        _thread("prove", prove, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
         _thread("heartbeat", beat, app, stop),
         *(_thread(f"mailbox-{poll[1].name}", take_mail, *poll) for poll in polls),

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.capabilities import Contacts, Receipt
 from orchestrator.errors import NotFound, Rejected, Unavailable
 from orchestrator.plugins import Connection, Settlement
-from orchestrator.testing.contracts.doubts import settle
+from orchestrator.testing.contracts.doubts import finds, settle
 
 FOREIGN = "Gr\u00fc\u00dfe, \u65e5\u672c\u8a9e, \U0001f4e6 & <b>100 %</b>"
 FOREIGN_TAG = "Gr\u00f6\u00dfe 38, \u65e5\u672c\u8a9e"
@@ -117,6 +117,12 @@ class ContactsContract:
         assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
         settle(contacts.settlement("note"), "effect-1", note, email=cards.known, text="A fresh link was sent.")
         assert len(cards.notes_of(cards.known)) == 1
+
+    def test_a_probe_finds_what_was_done(self, contacts: ContactConnection, cards: ContactCards) -> None:
+        contacts.tag(cards.known, "lost-download", effect_id="effect-1")
+        contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-2")
+        assert finds(contacts.settlement("tag"), "effect-1", email=cards.known, tag="lost-download")
+        assert finds(contacts.settlement("note"), "effect-2", email=cards.known, text="A fresh link was sent.")
 
     def test_a_probe_does_not_find_what_never_happened(self, contacts: ContactConnection, cards: ContactCards) -> None:
         contacts.note(cards.known, "A fresh link was sent.", effect_id="effect-1")

@@ -14,3 +14,13 @@ def settle(settlement: Settlement, effect_id: str, again: Callable[[], object], 
     happened = settlement.probe and settlement.probe(effect_id, **arguments)
     if not happened:
         again()
+
+
+def finds(settlement: Settlement, effect_id: str, **arguments: object) -> bool:
+    """Tell whether a probe finds what was done, asked as the host asks it; where there is no probe, nobody is asked.
+
+    The host believes a probe that finds nothing only once it has found an effect that the system confirmed.
+    """
+    if settlement.doubt is not DoubtClass.PROBE or settlement.probe is None:
+        return True
+    return settlement.probe(effect_id, **arguments) is not None

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.capabilities import Notice, Notifier
 from orchestrator.errors import Unavailable
 from orchestrator.plugins import Connection, DoubtClass, Settlement
-from orchestrator.testing.contracts.doubts import settle
+from orchestrator.testing.contracts.doubts import finds, settle
 
 NOTICE = Notice(
     title="2 runs wait for a person",
@@ -59,6 +59,11 @@ class NotifierContract:
         for effect_id in ("f-1", "f-2"):
             notifier.notify(NOTICE, effect_id=effect_id)
         assert len(readers.told()) == len(("f-1", "f-2"))
+
+    def test_a_probe_finds_what_was_done(self, notifier: NoticeConnection, readers: Readers) -> None:
+        notifier.notify(NOTICE, effect_id="f-1")
+        assert len(readers.told()) == 1
+        assert finds(notifier.settlement("notify"), "f-1", notice=NOTICE)
 
     def test_a_notice_whose_answer_was_lost_is_never_lost(self, notifier: NoticeConnection, readers: Readers) -> None:
         readers.drop_next_answer()

@@ -1,0 +1,40 @@
+"""A provider that files nothing in its sent folder, and answers that are lost: nobody gets a second mail."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deep import cases
+from hand_clock import HandClock
+from sample_mail_account import ANN, END_OF_MAIL, SHOP, MailBench
+
+from orchestrator.sandbox.mail_server import MailServer
+from orchestrator.testing.faults import FaultProxy
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with MailServer({SHOP: "shop", ANN: "ann"}, files_sent=False) as running:
+        yield running
+
+
+def test_lost_answers_of_a_provider_that_files_nothing_double_no_mail_and_are_parked(
+    server: MailServer, tmp_path: Path, clock: HandClock
+) -> None:
+    rng, deliveries = random.Random("unfiled"), cases(40, 1_500)
+    with FaultProxy("127.0.0.1", server.smtp_port) as proxy, MailBench(tmp_path, server, proxy.port, clock) as bench:
+        lost = set()
+        for number in range(deliveries):
+            if rng.random() < 0.3:
+                proxy.lose_answer(after=END_OF_MAIL)
+                lost.add(str(number))
+            bench.send(str(number))
+            if number % 5 == 0:
+                bench.pass_time()
+        bench.pass_time()
+        assert Counter(bench.arrived()) == Counter(map(str, range(deliveries)))
+        assert bench.parked() == lost
