@@ -28,6 +28,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.plugins import Connector, RegisterConnector, hookimpl, within
+from orchestrator.plugins.known import KnownRecord
 
 _LITERAL_OR_COMMENT = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""", re.DOTALL | re.VERBOSE
@@ -75,7 +76,7 @@ class ShopSqlSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_erro
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     """Total time for one look-up."""
     known_email: SecretStr | None = None
-    """A customer who is always there; ``check`` looks for a purchase of theirs."""
+    """A customer who is always there: with one, nothing is believed of a database that hides their purchases."""
 
 
 def _as_text(value: object) -> object:
@@ -145,10 +146,21 @@ class ShopSqlOrders:
             raise ConfigurationError(
                 f"url: SQLAlchemy cannot load {url.drivername!r}: install its driver, or correct the URL's beginning"
             ) from error
+        self._known = self._known_record(settings.known_email)
         finalize(self, self._engine.dispose)
 
     def purchases_of(self, email: str) -> tuple[Purchase, ...]:
-        """Look up what the customer bought: newest first, and within one day in the query's own order."""
+        """Look up what the customer bought: newest first, and within one day in the query's own order.
+
+        Raises:
+            AccessDenied: There is nothing, and the database does not even show a purchase of ``known_email``.
+        """
+        found = self._purchases_of(email)
+        if not found and self._known:
+            self._known.must_be_seen()
+        return found
+
+    def _purchases_of(self, email: str) -> tuple[Purchase, ...]:
         wanted = email.casefold()
         purchases = [self._purchase(row, place, wanted) for place, row in enumerate(self._ask(wanted), start=1)]
         return tuple(sorted(purchases, key=lambda purchase: purchase.bought_on, reverse=True))
@@ -157,11 +169,20 @@ class ShopSqlOrders:
         """Run the query, and see a known purchase if one was named."""
         known = self._settings.known_email
         if known is None:
-            self.purchases_of("nobody@example.invalid")
+            self._purchases_of("nobody@example.invalid")
             return f"{self._place} answers the query; with known_email, a known purchase is looked for as well"
-        if not (purchases := self.purchases_of(known.get_secret_value())):
+        if not (purchases := self._purchases_of(known.get_secret_value())):
             raise NotFound(f"{self._place} has no purchase of known_email: correct the query, or known_email")
         return f"{self._place} answers the query: purchases of the known customer: {len(purchases)}"
+
+    def _known_record(self, email: SecretStr | None) -> KnownRecord | None:
+        if email is None:
+            return None
+        return KnownRecord(
+            lambda: self._purchases_of(email.get_secret_value()),
+            f"{self._place} shows no purchase of known_email, so that it is not believed that others bought nothing: "
+            "correct the query, what the user of url may read, or known_email",
+        )
 
     def _purchase(self, row: Mapping[str, Any], place: int, wanted: str) -> Purchase:
         try:

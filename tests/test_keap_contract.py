@@ -11,6 +11,7 @@ from sample_keap import ANNA, Cards, account, connect
 from connectors.keap import KeapAccount
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox.keap import KeapServer
+from orchestrator.testing.contracts.blind import BlindAccountContract
 from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
@@ -68,6 +69,19 @@ class TestKeapOrdersPageByPage(OrderRecordsContract):
     @pytest.fixture
     def known(self) -> tuple[Purchase, ...]:
         return LUCIA
+
+
+class TestKeapBlindAccount(BlindAccountContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def orders(self, keap: KeapServer) -> KeapAccount:
+        return connect(keap)
+
+    @pytest.fixture
+    def blind(self, keap: KeapServer) -> KeapAccount:
+        keap.crm.orders.clear()
+        return connect(keap)
 
 
 class TestKeapContacts(ContactsContract):

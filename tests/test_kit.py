@@ -51,11 +51,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bench
 
 
-def test_a_connector_of_everything_is_platinum_at_once(bench: Path) -> None:
+def test_a_connector_of_everything_keeps_its_contracts_at_once_and_is_bronze_until_somebody_touches_it(
+    bench: Path,
+) -> None:
     told = json.loads(run(bench / "acme", "orchestrator", "connectors", "test", "acme", "--json"))
-    assert (told["tier"], told["connector"]) == ("platinum", "acme")
+    assert (told["tier"], told["connector"], told["against"]) == ("bronze", "acme", "stand-in")
+    assert [each["rule"] for each in told["rules"] if not each["kept"]] == ["vendors-words"]
     ran = {each.pop("contract"): each for each in told["contracts"]}
-    assert set(ran) == {f"{role}Contract" for role in [*roles(), "Faults", "Manners"]}
+    assert set(ran) == {f"{role}Contract" for role in [*roles(), "BlindAccount", "Faults", "Manners"]}
     assert all((each["failed"], each["deviates"], each["skipped"]) == (0, 0, 0) for each in ran.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ from sqlalchemy import make_url
 from connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox import shop
+from orchestrator.testing.contracts.blind import BlindAccountContract
 from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.faults import FaultProxy
@@ -78,6 +80,13 @@ class PostgresShop:
         """Change the password, and end what was begun with the old one."""
         self._execute(f"ALTER ROLE {READER} PASSWORD 'another'")
         self._execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{READER}'")
+
+    @contextmanager
+    def row_security(self) -> Iterator[None]:
+        """Show the reader no order, and refuse nothing."""
+        self._execute("ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
+        yield
+        self._execute("ALTER TABLE orders DISABLE ROW LEVEL SECURITY")
 
     def connect(self, port: int | None = None, *, password: str = PASSWORD, **changes: object) -> ShopSqlOrders:
         """Connect as the reader, through another port if one is given."""
@@ -166,6 +175,20 @@ class TestShopSqlOrdersInPostgres(OrderRecordsContract):
     @pytest.fixture
     def known(self) -> tuple[Purchase, ...]:
         return LUCIA
+
+
+class TestShopSqlBlindAccount(BlindAccountContract):
+    connector = "shop-sql"
+
+    @pytest.fixture
+    def orders(self, database: PostgresShop) -> ShopSqlOrders:
+        return database.connect(known_email=shop.ONE_PURCHASE)
+
+    @pytest.fixture
+    def blind(self, database: PostgresShop) -> Iterator[ShopSqlOrders]:
+        """A user whom row security shows nothing, without an error (PostgreSQL manual, "Row Security Policies")."""
+        with database.row_security():
+            yield database.connect(known_email=shop.ONE_PURCHASE)
 
 
 class TestShopSqlFaults(FaultsContract):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from deep import DEEP
 
-from orchestrator.capabilities import Mailbox, Notifier
+from orchestrator.capabilities import Mailbox, Notifier, OrderRecords
 from orchestrator.errors import ConfigurationError
 from orchestrator.kit.examining import examine, installed_connector, read_notes
 from orchestrator.kit.tiers import Evidence, TestNote, Tier, rulings, tier_of
@@ -19,11 +19,13 @@ from orchestrator.plugins.connector import S
 from orchestrator.plugins.host import PluginHost
 from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NotifierContract
+from orchestrator.testing.measuring import NO_EFFECT
 from orchestrator.testing.plugin import promised_by
 
 PAGE = (Path(__file__).parent.parent / "docs" / "writing-a-connector.md").read_text()
-ROW = re.compile(r"^\| (`[^|]*`) \| (silver|gold|platinum) \| (?!The|None|No|Faults|Manners)", re.MULTILINE)
-DOCUMENTED = {name.strip("`"): tier for names, tier in ROW.findall(PAGE) for name in names.split(", ")}
+OURS = PAGE.partition("The connectors in this repository")[2]
+ROW = re.compile(r"^\| (`[^|]*`) \| (silver|gold|platinum) \|", re.MULTILINE)
+DOCUMENTED = {name.strip("`"): tier for names, tier in ROW.findall(OURS) for name in names.split(", ")}
 TESTS = {
     "dropbox": "dropbox_contract",
     "slack": "notices",
@@ -41,7 +43,13 @@ WHOLE = {contract: dict.fromkeys(tests, "passed") for contract, tests in NAMES.i
 
 
 def note(
-    contract: str, test: str, outcome: str, changed: tuple[str, ...] = (), given: tuple[str, ...] = ("change",)
+    contract: str,
+    test: str,
+    outcome: str,
+    changed: tuple[str, ...] = (),
+    reason: str = "no such call",
+    *,
+    untouched: bool = False,
 ) -> TestNote:
     return TestNote(
         connector="it",
@@ -49,10 +57,12 @@ def note(
         test_class="TestIt",
         test=test,
         outcome=outcome,
-        reason="no such call",
+        reason=reason,
+        against="stand-in",
+        untouched=untouched,
         promised=NAMES[contract],
         changed=changed,
-        given=given,
+        given=("change",),
     )
 
 
@@ -93,7 +103,9 @@ FIRST = PROMISED[0]
         (notes("FaultsContract"), Tier.SILVER),
         (notes(test_silence="failed"), Tier.SILVER),
         (notes(test_silence="deviates"), Tier.SILVER),
-        ([*notes("FaultsContract"), note("FaultsContract", "test_silence", "passed", given=())], Tier.SILVER),
+        ([*notes("test_silence"), note("FaultsContract", "test_silence", "skipped", reason=NO_EFFECT)], Tier.SILVER),
+        ([*notes(), note("FaultsContract", "test_silence", "skipped", reason=NO_EFFECT)], Tier.PLATINUM),
+        ([*notes(FIRST), note("NotifierContract", FIRST, "passed", untouched=True)], Tier.BRONZE),
         (notes(**{FIRST: "deviates"}), Tier.BRONZE),
         (notes(**{FIRST: "failed"}), Tier.NONE),
         (notes(**{FIRST: "skipped"}), Tier.NONE),
@@ -105,6 +117,15 @@ FIRST = PROMISED[0]
 )
 def test_a_tier_is_reached_if_its_rules_and_those_below_are_kept(seen: list[TestNote], reached: Tier) -> None:
     assert tier(seen) is reached
+
+
+def test_a_half_about_effects_that_is_left_out_is_named() -> None:
+    seen = [*notes("test_silence"), note("FaultsContract", "test_silence", "skipped", reason=NO_EFFECT)]
+    judged = {each.rule.name: each.problems for each in rulings(Evidence(provides=(Notifier,), notes=seen))}
+    left_out = "FaultsContract: test_silence was left out, but the connector has effects; give the fixture change"
+    assert judged["faults-survived"] == (left_out,)
+    without = {each.rule.name: each.problems for each in rulings(Evidence(provides=(OrderRecords,), notes=seen))}
+    assert without["faults-survived"] == ()
 
 
 def test_a_capability_whose_contract_nobody_ran_is_noticed() -> None:
@@ -119,6 +140,7 @@ from orchestrator.testing.behind import FakeReaders
 from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.notices import FakeNotifier
+from orchestrator.testing.standin import Standin
 
 
 class Kept(NotifierContract):
@@ -177,6 +199,51 @@ class TestNamesNobody(Kept):
     pass
 
 
+class TestReal(Kept):
+    connector = "real"
+    against = "real"
+
+
+class TestReads(FaultsContract):
+    connector = "reads"
+
+    @pytest.fixture
+    def faults(self):
+        class Refusing:
+            def __getattr__(self, name):
+                return lambda *_, **__: None
+
+        return Refusing()
+
+    @pytest.fixture
+    def ask(self):
+        return lambda: None
+
+
+class TestUntouched(Kept):
+    connector = "untouched"
+
+    @pytest.fixture
+    def vendor(self, notifier):
+        return Standin(notifier)
+
+    @pytest.fixture
+    def readers(self, notifier, vendor):
+        return FakeReaders(notifier)
+
+
+class TestTouched(TestUntouched):
+    connector = "touched"
+
+    @pytest.fixture
+    def vendor(self, notifier):
+        class Vendor(Standin):
+            def answer(self, method, path, given):
+                return 404, None
+
+        return Vendor(notifier)
+
+
 def test_something_else():
     raise AssertionError("runs without --contracts alone")
 """
@@ -211,6 +278,8 @@ def noted(suite: Path) -> list[TestNote]:
     ("name", "reached"),
     [
         ("whole", Tier.SILVER),
+        ("touched", Tier.SILVER),
+        ("untouched", Tier.BRONZE),
         ("excused", Tier.BRONZE),
         ("excused-for-nothing", Tier.NONE),
         ("silenced", Tier.NONE),
@@ -227,8 +296,29 @@ def test_the_names_of_what_was_changed_are_told(noted: list[TestNote]) -> None:
     assert changed == ("test_a_notice_is_read_word_for_word",)
 
 
+def test_contracts_run_against_one_kind_of_counterpart_alone(suite: Path) -> None:
+    evidence, _ = examine(connector("real"), suite, "real")
+    assert {(each.connector, each.against) for each in evidence.notes} == {("real", "real")}
+    with pytest.raises(ConfigurationError, match='against a stand-in; write connector = "real" in each class'):
+        examine(connector("real"), suite)
+    with pytest.raises(ConfigurationError, match='"whole" and against = "sandbox" in each class'):
+        examine(connector("whole"), suite, "sandbox")
+
+
+def test_what_contracts_cannot_be_run_against_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test_odd.py").write_text(SUITE.replace('against = "real"', 'against = "production"'))
+    with pytest.raises(ConfigurationError, match="against = 'production' is none of stand-in, sandbox, real"):
+        examine(connector("whole"), tmp_path)
+
+
+def test_the_half_about_effects_is_skipped_with_its_reason_where_there_is_no_change(noted: list[TestNote]) -> None:
+    skipped = {each.test for each in noted if each.connector == "reads" and each.outcome == "skipped"}
+    assert {each.reason for each in noted if each.connector == "reads" and each.outcome == "skipped"} == {NO_EFFECT}
+    assert {name.partition("_a_change")[0] for name in skipped} == {"test"}
+
+
 def test_without_our_options_pytest_runs_everything_and_knows_deviations(suite: Path) -> None:
-    assert pytest_on(suite).splitlines()[-1].startswith("2 failed, 21 passed, 4 skipped, 1 xfailed")
+    assert pytest_on(suite).splitlines()[-1].startswith("13 failed, 37 passed, 12 skipped, 5 deselected, 1 xfailed")
 
 
 def test_a_connector_without_contracts_is_told_what_to_write(suite: Path) -> None:

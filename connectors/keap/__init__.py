@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from threading import Lock
-from time import monotonic
 
 from connectors.keap import cards, hooks, orders
 from connectors.keap.access import AppAccess
 from connectors.keap.api import Desk, KeapApi
 from connectors.keap.settings import KeapSettings
 from orchestrator.capabilities import Contacts, OrderRecords, Purchase, Receipt
-from orchestrator.errors import AccessDenied, ConfigurationError, NotFound, Rejected
+from orchestrator.errors import ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.plugins.known import KnownRecord
 from orchestrator.plugins.subscriptions import Change, Subscription
 
 __all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
-
-BELIEVED_SECONDS = 600.0
-"""An account that has shown a known order is believed for so long when it shows none."""
 
 
 class KeapAccount:
@@ -32,8 +28,11 @@ class KeapAccount:
     def __init__(self, settings: KeapSettings) -> None:
         self._settings = settings
         self._api = KeapApi(settings)
-        self._believed_until = 0.0
-        self._believing = Lock()
+        self._known = KnownRecord(
+            lambda: self._api.operation(lambda desk: self._purchases_of(desk, settings.known_email)),
+            f"{self._api.system.place}: shows no purchase of known_email, so that it is not believed that others "
+            "bought nothing: check the account, the credential's permissions, known_email and assets",
+        )
 
     def purchases_of(self, email: str) -> tuple[Purchase, ...]:
         """Look up what the customer bought with this address: paid orders of products that have a file.
@@ -44,7 +43,7 @@ class KeapAccount:
         address = cards.plain_address(email)
         found = self._api.operation(lambda desk: self._purchases_of(desk, address))
         if not found:
-            self._api.operation(self._see_known_purchases)
+            self._known.must_be_seen()
         return found
 
     def tag(self, email: str, tag: str, *, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - a tag is simply set again
@@ -115,19 +114,6 @@ class KeapAccount:
 
     def _purchases_of(self, desk: Desk, address: str) -> tuple[Purchase, ...]:
         return orders.purchases_of(desk, address, self._settings.assets)
-
-    def _see_known_purchases(self, desk: Desk) -> None:
-        """Believe that there is nothing only of an account that shows what we know to be there."""
-        with self._believing:
-            if monotonic() < self._believed_until:
-                return
-        if not self._purchases_of(desk, self._settings.known_email):
-            raise AccessDenied(
-                f"{desk.place}: shows no purchase of known_email, so that it is not believed that others bought "
-                "nothing: check the account, the credential's permissions, known_email and assets"
-            )
-        with self._believing:
-            self._believed_until = monotonic() + BELIEVED_SECONDS
 
     def _see_known(self, desk: Desk) -> str:
         if not cards.cards_of(desk, self._settings.known_email):

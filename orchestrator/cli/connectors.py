@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from cyclopts import App
 
 from orchestrator.cli.output import Json, complain, print_json, say, show
-from orchestrator.kit.examining import examine, installed_connector
+from orchestrator.kit.examining import NAMES, examine, installed_connector
 from orchestrator.kit.tiers import Tier, counted, rulings, tier_of
 
 connectors = App(name="connectors", help="How well a connector keeps its contracts.")
@@ -15,8 +16,10 @@ TESTS = Path("tests")
 
 
 @connectors.command(name="test")
-def examined(name: str, *, tests: Path = TESTS, json: Json = False) -> int:
-    """Run the contracts of a connector, and tell its tier: none, bronze, silver, gold or platinum.
+def examined(
+    name: str, *, tests: Path = TESTS, against: Literal["stand-in", "sandbox", "real"] = "stand-in", json: Json = False
+) -> int:
+    """Run the contracts of a connector, and tell its tier: none, bronze, silver, gold or platinum, and against what.
 
     Exit code 1 if it does not reach bronze, or if a test failed.
 
@@ -25,9 +28,10 @@ def examined(name: str, *, tests: Path = TESTS, json: Json = False) -> int:
     Args:
         name: The connector.
         tests: The file or directory of its tests.
+        against: Run the classes that talk to a stand-in, to the vendor's own sandbox, or to a real account.
         json: Print JSON.
     """
-    evidence, said = examine(installed_connector(name), tests)
+    evidence, said = examine(installed_connector(name), tests, against)
     judged = rulings(evidence)
     tier = tier_of(judged)
     contracts = [{"contract": contract, **counts} for contract, counts in counted(evidence.notes).items()]
@@ -39,9 +43,9 @@ def examined(name: str, *, tests: Path = TESTS, json: Json = False) -> int:
     if failed:
         complain(said)
     if json:
-        print_json({"connector": name, "tier": tier, "contracts": contracts, "rules": rules})
+        print_json({"connector": name, "tier": tier, "against": against, "contracts": contracts, "rules": rules})
     else:
         show(contracts, ("contract", "passed", "deviates", "failed", "skipped"), as_json=False, empty="")
         show(rules, ("rule", "tier", "kept", "problems"), as_json=False, empty="")
-        say(f"{name}: {tier}")
+        say(f"{name}: {tier}, measured against {NAMES[against]}")
     return 1 if failed or tier is Tier.NONE else 0

@@ -129,6 +129,7 @@ def _test_words(capabilities: Sequence[DescribedCapability]) -> dict[str, object
     imported |= {(each.module, each.fake) for each in tested}
     imported |= {(f"contracts.{each.module}", f"{role}Contract") for role, each in zip(roles, tested, strict=True)}
     imported |= {("behind", each.view) for each in tested if each.view}
+    imported |= {("contracts.blind", "BlindAccountContract")} if "OrderRecords" in roles else set()
     example = next((each.example for each in tested if each.example), "")
     return {
         "roles": roles,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.capabilities import operations_of
+from orchestrator.capabilities import OrderRecords, operations_of
+from orchestrator.testing.measuring import NO_EFFECT
 
-_FAULTS, _MANNERS = "FaultsContract", "MannersContract"
+_FAULTS, _MANNERS, _BLIND = "FaultsContract", "MannersContract", "BlindAccountContract"
 _WORDS = frozenset({"test_the_wait_that_the_system_asks_for_is_handed_on"})
 """What a system must have a word for, or there is nothing to hand on, and nothing is done wrongly. Declared as a
 deviation, it costs platinum alone; any other deviation of ``FaultsContract`` means that a fault is not survived."""
@@ -38,7 +39,9 @@ class TestNote:
         test_class: Where the contract was inherited.
         test: The test's name.
         outcome: ``passed``, ``failed``, ``skipped`` or ``deviates``.
-        reason: Of a deviation.
+        reason: Of a deviation, or why it was skipped.
+        against: What it was run against.
+        untouched: Whether it talked to a stand-in that answers in the kit's own words.
         promised: All tests of the contract.
         changed: Those of them that the class overrides.
         given: The fixtures that the class gives.
@@ -52,6 +55,8 @@ class TestNote:
     test: str
     outcome: str
     reason: str
+    against: str
+    untouched: bool
     promised: tuple[str, ...]
     changed: tuple[str, ...]
     given: tuple[str, ...]
@@ -131,7 +136,7 @@ def _incomplete(evidence: Evidence, contract: str) -> Iterator[str]:
         yield f'no test class inherits {contract} with connector = "..."'
     for changed in sorted({name for note in notes for name in note.changed}):
         yield f"{contract}: {changed} was changed"
-    for skipped in sorted({note.test for note in notes if note.outcome == "skipped"}):
+    for skipped in sorted({note.test for note in notes if note.outcome == "skipped" and note.reason != NO_EFFECT}):
         yield f"{contract}: {skipped} was skipped"
     ran = {note.test for note in notes}
     for left_out in [name for note in notes[:1] for name in note.promised if name not in ran]:
@@ -163,13 +168,29 @@ def _excused(notes: Iterable[TestNote]) -> Iterator[str]:
     yield from sorted({f"{note.test}: {note.reason}" for note in notes if note.outcome == "deviates"})
 
 
+def _own_dialect(evidence: Evidence) -> Iterator[str]:
+    if any(note.untouched for note in evidence.notes):
+        yield "the tests talk to a stand-in in the kit's own words; let it answer as the vendor's documentation says"
+
+
 def _faults(evidence: Evidence) -> Iterator[str]:
     notes = evidence.of(_FAULTS)
     yield from _incomplete(evidence, _FAULTS)
     yield from _failures(notes)
     yield from _excused(note for note in notes if note.test not in _WORDS)
-    if evidence.has_effects and notes and not any("change" in note.given for note in notes):
-        yield f"{_FAULTS}: the connector has effects; give the fixture change"
+    if evidence.has_effects:
+        left_out = {note.test for note in notes if note.reason == NO_EFFECT}
+        tried = {note.test for note in notes if note.reason != NO_EFFECT}
+        for name in sorted(left_out - tried):
+            yield f"{_FAULTS}: {name} was left out, but the connector has effects; give the fixture change"
+
+
+def _blindness(evidence: Evidence) -> Iterator[str]:
+    if OrderRecords in evidence.provides:
+        notes = evidence.of(_BLIND)
+        yield from _incomplete(evidence, _BLIND)
+        yield from _failures(notes)
+        yield from _excused(notes)
 
 
 def _words(evidence: Evidence) -> Iterator[str]:
@@ -188,8 +209,15 @@ RULES: Sequence[Rule] = (
     Rule("contracts-kept", Tier.BRONZE, "No test of these contracts fails.", _contracts_kept),
     Rule("no-deviations", Tier.SILVER, "None of these tests is declared as a deviation.", _deviations),
     Rule(
-        "faults-survived", Tier.GOLD, "FaultsContract runs whole and is kept, with an effect if there is one.", _faults
+        "vendors-words",
+        Tier.SILVER,
+        "A stand-in answers as the vendor does, and not as the kit wrote it.",
+        _own_dialect,
     ),
+    Rule(
+        "faults-survived", Tier.GOLD, "FaultsContract runs whole and is kept, its half about effects as well.", _faults
+    ),
+    Rule("sight-proven", Tier.GOLD, "OrderRecords alone: BlindAccountContract runs whole and is kept.", _blindness),
     Rule("nothing-unsaid", Tier.PLATINUM, "The system can say how long to wait, and that is handed on.", _words),
     Rule("manners", Tier.PLATINUM, "MannersContract runs whole and is kept.", _manners),
 )

@@ -3,6 +3,9 @@
 A test class that inherits a contract names its connector: ``connector = "acme"``. With ``--contracts=FILE``, only
 such classes run, and what became of each test is written to the file; ``--connector=NAME`` chooses one connector.
 
+A class that talks to the vendor's own sandbox, or to a real account, says so: ``against = "sandbox"`` or ``"real"``.
+Its tests run only with ``--against=sandbox`` or ``--against=real``, and no others of contracts do then.
+
 A promise that a system cannot keep is a deviation, and stands in the class with its reason; all else that changes a
 contract's test is noticed::
 
@@ -12,11 +15,13 @@ contract's test is noticed::
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from orchestrator.testing.measuring import AGAINST
 
 CONTRACTS = "orchestrator.testing.contracts"
 PROPERTY = "orchestrator-contract"
@@ -26,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     group = parser.getgroup("orchestrator", "contracts of connectors")
     group.addoption("--contracts", type=Path, metavar="FILE", help="run contracts alone, and write their outcomes here")
+    group.addoption(
+        "--against", choices=AGAINST, default=AGAINST[0], help="run contracts against this: a stand-in unless named"
+    )
     group.addoption("--connector", metavar="NAME", help="with --contracts: only those of this connector")
 
 
@@ -39,12 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the deviations that a class declares fail, and nothing else of it.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the contracts of other surroundings, and let the deviations that a class declares fail.
 
     Raises:
-        pytest.UsageError: A class declares a deviation from a test that its contract does not have.
+        pytest.UsageError: A class declares a deviation from a test that its contract does not have, or is run against
+            something unknown.
     """
+    _deselect(config, items, lambda item: _against(item) in (None, config.getoption("--against")))
     for item in items:
         test_class = getattr(item, "cls", None)
         contract = contract_of(test_class) if test_class else None
@@ -64,16 +74,16 @@ class _Chooser:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Choose, and note in each item which contract it belongs to."""
-        chosen, others = [], []
+        abouts = {item: _about(item) for item in items}
+        _deselect(config, items, lambda item: (about := abouts[item]) and self._connector in (None, about["connector"]))
         for item in items:
-            about = _about(item)
-            if about is None or self._connector not in (None, about["connector"]):
-                others.append(item)
-                continue
-            item.user_properties.append((PROPERTY, about))
-            chosen.append(item)
-        config.hook.pytest_deselected(items=others)
-        items[:] = chosen
+            item.user_properties.append((PROPERTY, abouts[item]))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Note whether the test talks to a stand-in that answers as the kit wrote it."""
+        about: Any = dict(item.user_properties)[PROPERTY]
+        about["untouched"] = any(map(_is_untouched, getattr(item, "funcargs", {}).values()))
 
 
 class _Notes:
@@ -88,10 +98,10 @@ class _Notes:
         about = dict(report.user_properties).get(PROPERTY)
         if not isinstance(about, dict):
             return
-        outcome = _outcome(report)
-        known = self._tests.get(report.nodeid)
-        if known is None or outcome != "passed":
-            self._tests[report.nodeid] = {**about, "outcome": outcome, "reason": getattr(report, "wasxfail", "")}
+        outcome, known = _outcome(report), self._tests.get(report.nodeid, {})
+        if outcome == "passed":
+            outcome = known.get("outcome", outcome)
+        self._tests[report.nodeid] = {**about, "outcome": outcome, "reason": known.get("reason") or _reason(report)}
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self) -> Generator[None, None, None]:
@@ -119,6 +129,8 @@ def _about(item: pytest.Item) -> dict[str, Any] | None:
     return {
         "connector": getattr(test_class, "connector", None),
         "contract": contract.__name__,
+        "against": _against(item),
+        "untouched": False,
         "class": test_class.__qualname__,
         "test": _name(item),
         "promised": theirs,
@@ -133,6 +145,39 @@ def _about(item: pytest.Item) -> dict[str, Any] | None:
 
 def _name(item: pytest.Item) -> str:
     return getattr(item, "originalname", item.name)
+
+
+def _against(item: pytest.Item) -> str | None:
+    """Return what a test of a contract is run against; None for any other test."""
+    test_class = getattr(item, "cls", None)
+    if test_class is None or contract_of(test_class) is None:
+        return None
+    against: str = getattr(test_class, "against", AGAINST[0])
+    if against not in AGAINST:
+        raise pytest.UsageError(f"{item.nodeid}: against = {against!r} is none of {', '.join(AGAINST)}")
+    return against
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[pytest.Item], object]) -> None:
+    if others := [item for item in items if not is_wanted(item)]:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def _is_untouched(fixture: object) -> bool:
+    """Tell whether a stand-in answers in the kit's own words, and not in the vendor's."""
+    from orchestrator.testing.standin import Standin
+
+    return isinstance(fixture, Standin) and (type(fixture).answer, type(fixture).reply) == (
+        Standin.answer,
+        Standin.reply,
+    )
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Return why a test deviates or was skipped."""
+    skipped = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+    return getattr(report, "wasxfail", skipped)
 
 
 def _outcome(report: pytest.TestReport) -> str:

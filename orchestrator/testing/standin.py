@@ -21,7 +21,7 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any, Self, get_type_hints
@@ -150,9 +150,10 @@ class Standin:
         """Answer one call.
 
         Args:
-            method: ``GET`` or another.
+            method: ``GET``, ``HEAD`` (of whose answer the client gets no body) or another.
             path: Without the query string.
-            given: What stands in the query string, or in the body, as JSON values; what is no JSON is text.
+            given: What stands in the query string, or in the body, as JSON values; what is no JSON is text. A key that
+                the query string repeats has the list of its values.
 
         Returns:
             The status, and what is answered as JSON.
@@ -229,6 +230,19 @@ class _Listener(ThreadingHTTPServer):
         """Clients leave in the middle of a call: that is what a test of time-outs wants."""
 
 
+def _befalling_no_body(fault: Fault) -> Fault:
+    """Return what befalls a whole answer in place of its body, since it has none."""
+    return replace(
+        fault,
+        drop=fault.drop or fault.cut,
+        silent=fault.silent or fault.drip,
+        nonsense=fault.nonsense or fault.garbage,
+        cut=False,
+        drip=False,
+        garbage=False,
+    )
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer takes 40 ms
@@ -236,7 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-        self._serve({name: _value(values[0]) for name, values in query.items()})
+        given = {name: [_value(each) for each in values] for name, values in query.items()}
+        self._serve({name: values if len(values) > 1 else values[0] for name, values in given.items()})
+
+    do_HEAD = do_GET  # noqa: N815 - so does http.server name them
 
     def do_POST(self) -> None:
         self._serve(json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))) or b"{}"))
@@ -268,6 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def _deliver(self, fault: Fault, status: int, document: bytes) -> None:
+        if self.command == "HEAD":
+            fault = _befalling_no_body(fault)
         if fault.drop:
             self._lose()
         elif fault.cut:
@@ -293,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, document: bytes, headers: Mapping[str, str] | None = None) -> None:
         self._start(status, len(document), headers)
-        self.wfile.write(document)
+        if self.command != "HEAD":  # RFC 9110 9.3.2: the headers of GET, and no content
+            self.wfile.write(document)
 
     def _start(self, status: int, length: int, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
