@@ -5,23 +5,27 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from pydantic import BaseModel
+
 import orchestrator.capabilities
 import orchestrator.errors
 import orchestrator.plugins.connector
 from orchestrator.capabilities import Value
 from orchestrator.kit.describing import described, roles
+from orchestrator.kit.documenting import arguments_told, class_described, contracts, fakes, first_paragraph
 from orchestrator.kit.generating import environment
-from orchestrator.plugins import API, Connector, DoubtClass, hooks
+from orchestrator.plugins import API, Connector, DoubtClass, Settlement, hooks
 from orchestrator.plugins.host import CONNECTORS, PROCESSES
+from orchestrator.plugins.http import HttpSettings, HttpSystem
+from orchestrator.plugins.known import KnownRecord
+from orchestrator.testing.standin import Standin
 
-_ARGUMENT = re.compile(r"^ +(\w+): (.+?)(?=\n +\w+: |\n\n|\Z)", re.MULTILINE | re.DOTALL)
 _GROUPS = {"register_connectors": CONNECTORS, "register_processes": PROCESSES}
 
 
@@ -33,11 +37,17 @@ def reference() -> str:
         .render(
             api=API,
             hooks=[_hook(name, group) for name, group in _GROUPS.items()],
-            connector=list(_arguments()),
+            connector=list(_arguments(Connector)),
             doubts=list(_doubts()),
             capabilities=[described(role) for role in sorted(roles())],
             values=[_value(each) for each in _values()],
             errors=_tree(),
+            settlement=list(_arguments(Settlement)),
+            http=[class_described(HttpSystem), class_described(KnownRecord)],
+            http_settings=_value(HttpSettings),
+            standin=class_described(Standin),
+            contracts=contracts(),
+            fakes=fakes(),
         )
     )
     return f"{page.strip()}\n"
@@ -53,10 +63,11 @@ def _bare(signature: inspect.Signature) -> str:
     return str(signature).replace("'", "")
 
 
-def _arguments() -> Iterator[dict[str, str]]:
-    told = dict(_ARGUMENT.findall(inspect.getdoc(Connector) or ""))
-    for field in dataclasses.fields(Connector):
-        yield {"name": field.name, "kind": str(field.type), "told": " ".join(told[field.name].split())}
+def _arguments(kind: type[Connector[Any] | Settlement]) -> Iterator[dict[str, str]]:
+    told = arguments_told(kind)
+    for field in dataclasses.fields(kind):
+        default = "" if field.default is dataclasses.MISSING else str(field.default)
+        yield {"name": field.name, "kind": str(field.type), "default": default, "told": told[field.name]}
 
 
 def _doubts() -> Iterator[dict[str, str]]:
@@ -77,10 +88,10 @@ def _values() -> list[type[Value]]:
     return [each for each in exported if isinstance(each, type) and issubclass(each, Value) and each is not Value]
 
 
-def _value(value: type[Value]) -> dict[str, Any]:
+def _value(value: type[BaseModel]) -> dict[str, Any]:
     """Describe the fields of a value as they are written, with the strings below them."""
     told = _strings_below(ast.parse(textwrap.dedent(inspect.getsource(value))).body[0])
-    title = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    title = first_paragraph(value)
     fields = [
         {
             "name": name,
