@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from orchestrator.errors import RecordError
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in ``versions``; a test holds it against the directory."""
 MIGRATION_LOCK = 0x6F726368
 """PostgreSQL advisory lock: an arbitrary number that no other program is likely to choose."""
