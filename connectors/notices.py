@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ from orchestrator.capabilities import Notice, Notifier, Receipt
 from orchestrator.errors import ConnectorError, Unavailable
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.plugins.http import BaseUrl, HttpSettings, HttpSystem
+from orchestrator.plugins.standard_webhooks import signing_key
 
-_PREFIX = "whsec_"
 _SHORTEST_KEY = 24
 """Bytes (standardwebhooks.com, spec 1.0, "Signature scheme")."""
 _LONGEST_LINE = 2_900
@@ -36,16 +36,13 @@ def _web_address(url: SecretStr) -> SecretStr:
     return url
 
 
-def _signing_key(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
+def _long_enough(secret: SecretStr) -> SecretStr:
     try:
-        key = b64decode(text.removeprefix(_PREFIX), validate=True)
+        key = signing_key(secret.get_secret_value())
     except ValueError:
         key = b""
-    if not text.startswith(_PREFIX) or len(key) < _SHORTEST_KEY:
-        raise ValueError(
-            f"write {_PREFIX} and {_SHORTEST_KEY} random bytes or more in base64 (openssl rand -base64 32)"
-        )
+    if len(key) < _SHORTEST_KEY:
+        raise ValueError(f"write {_SHORTEST_KEY} random bytes or more in base64 (openssl rand -base64 32)")
     return secret
 
 
@@ -66,7 +63,7 @@ class PostSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
 class WebhookSettings(PostSettings, frozen=True):
     """Where signed notices are posted to."""
 
-    secret: Annotated[SecretStr, AfterValidator(_signing_key)]
+    secret: Annotated[SecretStr, AfterValidator(_long_enough)]
     """What they are signed with, shared with the receiver."""
     remembers_hours: Annotated[float, Field(gt=0)] = 24
     """For so long the receiver knows a ``webhook-id`` again, and takes its notice once."""
@@ -131,7 +128,7 @@ class WebhookNotifier:
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._post = _Post(settings, "the receiver")
-        self._key = b64decode(settings.secret.get_secret_value().removeprefix(_PREFIX))
+        self._key = signing_key(settings.secret.get_secret_value())
         self._remembers = timedelta(hours=settings.remembers_hours)
 
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:

@@ -55,6 +55,16 @@ def test_the_same_call_again_is_answered_alike_and_other_bytes_are_a_conflict(se
     assert len(served.app.runs.listed(limit=9)) == 1
 
 
+def test_a_delivery_is_the_same_under_the_headers_of_svix(served: Served) -> None:
+    body = order(1)
+    headers = signed("standard-webhooks", body, time.time(), id_="m-1")
+    first = served.shop(1)
+    renamed = {name.replace("webhook-", "svix-"): value for name, value in headers.items()}
+    assert answer(first) == answer(served.post(body, **renamed)) == answer(served.post(body, **headers, **renamed))
+    assert answer(served.post(body, **renamed, **{"webhook-id": "m-2"})) == FORGED
+    assert len(served.app.runs.listed(limit=9)) == 1
+
+
 def test_what_is_no_input_is_accepted_as_a_dead_letter(served: Served) -> None:
     for body in (b"\xff", b"", b"[]", order(1, customer={"email": None})):
         headers = signed("standard-webhooks", body, time.time(), id_=f"m-{body!r}")
@@ -76,6 +86,13 @@ def test_an_unknown_webhook_gets_the_same_answer_as_a_forged_signature(served: S
     assert answer(known) == answer(unknown) == FORGED
     names = [{name for name in response.headers if name != "date"} for response in (known, unknown)]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    "path", ["%0AB", "nobody%0A", "%0D%0A", "shop%0A", "%0Ashop", "keap/%0A", "%E2%80%A8", "%FF", "%00", ""]
+)
+def test_every_unknown_name_is_answered_alike_whatever_its_characters(served: Served, path: str) -> None:
+    assert answer(served.post(b"{}", f"/hooks/{path}")) == FORGED
 
 
 def test_an_old_call_is_refused(served: Served) -> None:

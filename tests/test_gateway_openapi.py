@@ -54,6 +54,12 @@ def test_every_answer_is_one_that_the_description_knows(case: Case, gateway: Ser
     case.call_and_validate(base_url=f"http://127.0.0.1:{gateway.port}", checks=CHECKS)
 
 
+def test_a_name_with_a_line_break_is_answered_as_the_description_says(gateway: Served) -> None:
+    case = schema["/hooks/{path}"]["POST"].Case(path_parameters={"path": "\nB"}, body={})
+    response = case.call_and_validate(base_url=f"http://127.0.0.1:{gateway.port}", checks=CHECKS)
+    assert response.status_code == 401
+
+
 def test_the_description_is_served_and_names_no_webhook(gateway: Served, tmp_path: Path) -> None:
     answer = gateway.client.get("/openapi.json")
     assert answer.json() == document()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sample_hooks import HOOKS, OLD_SECRET, SECRET, configured, plugins
+from sample_hooks import HOOKS, OLD_SECRET, SECRET, SERVE, configured, plugins
 from sample_settings import load, mistakes
 
 from orchestrator.errors import ConfigurationError
@@ -169,6 +171,15 @@ def test_what_does_not_fit_together_is_told_with_its_place_and_remedy(
 
 def test_what_fits_together_has_no_problems(tmp_path: Path) -> None:
     assert problems(tmp_path, HOOKS) == []
+
+
+def test_a_standard_secret_of_any_length_fits_padded_or_not(tmp_path: Path) -> None:
+    padded = [b64encode(b"\xff" * length).decode() for length in range(24, 65)]
+    written = [secret for each in padded for secret in (each, each.rstrip("="), f"whsec_{each}")]
+    text = section(verify='"standard-webhooks"', secrets=json.dumps(written))
+    assert problems(tmp_path, text) == []
+    hook = hook_of("a", load(tmp_path, text).webhooks["a"], SERVE)
+    assert [len(key) for key in hook.proof.keys] == [length for length in range(24, 65) for _ in range(3)]
 
 
 def test_all_that_does_not_fit_is_part_of_the_check(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from deep import cases
@@ -14,6 +16,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from stripe import SignatureVerificationError, WebhookSignature
 
 from orchestrator.gateway.verification import Call, Proof, Verdict, verify
+from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.settings.webhooks import HmacSettings, Scheme
 
 NOW = 1_800_000_000.0
@@ -200,6 +203,55 @@ def test_standard_webhooks_agrees_with_its_library(body: bytes, id_: str) -> Non
     assert judged("standard-webhooks", headers, body, now=now) is Verdict.GENUINE
     with pytest.raises(WebhookVerificationError):
         Webhook(OLD_SECRET).verify(body, headers, json_parse=False)
+
+
+SVIX = {"webhook-id": "svix-id", "webhook-timestamp": "svix-timestamp", "webhook-signature": "svix-signature"}
+
+
+def by_library(secret: str, now: float) -> dict[str, str]:
+    signature = Webhook(secret).sign("m-1", datetime.fromtimestamp(now, UTC), BODY.decode())
+    return {"webhook-id": "m-1", "webhook-timestamp": str(int(now)), "webhook-signature": signature}
+
+
+@pytest.mark.parametrize("prefix", ["whsec_", ""])
+@pytest.mark.parametrize("padding", ["=", ""])
+@pytest.mark.parametrize("length", range(24, 65))
+def test_a_secret_of_any_length_padded_or_not_is_read_as_the_library_reads_it(
+    length: int, padding: str, prefix: str
+) -> None:
+    written = b64encode(bytes(range(160, 160 + length))).decode()
+    secret = prefix + (written if padding else written.rstrip("="))
+    read = Proof(scheme="standard-webhooks", keys=(signing_key(secret),))
+    assert verify(read, call(by_library(secret, NOW)), NOW) is Verdict.GENUINE
+
+
+@pytest.mark.parametrize("wrong", ["whsec_a", "whsec_=", "whsec_AAAA=A==", "whsk_AAAA", "AA-_", "AA AA", "\u00e9"])
+def test_what_is_no_base64_is_no_secret(wrong: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - which words base64 finds is its own business
+        signing_key(wrong)
+
+
+def test_the_headers_of_svix_are_read_too() -> None:
+    headers = signed("standard-webhooks", BODY, NOW)
+    renamed = {SVIX[name]: value for name, value in headers.items()}
+    assert judged("standard-webhooks", renamed) is Verdict.GENUINE
+    assert judged("standard-webhooks", renamed, BODY + b" ") is Verdict.FORGED
+    assert judged("standard-webhooks", {**headers, **renamed}) is Verdict.GENUINE
+
+
+@pytest.mark.parametrize("name", SVIX)
+@pytest.mark.parametrize("kept", ["webhook", "svix"])
+def test_headers_that_contradict_each_other_are_forged(name: str, kept: str) -> None:
+    headers = signed("standard-webhooks", BODY, NOW)
+    other = {SVIX[each]: value for each, value in headers.items()}
+    if kept == "svix":
+        headers, other = other, headers
+    contradicting = dict(zip(headers, other, strict=True))[name if kept == "webhook" else SVIX[name]]
+    assert judged("standard-webhooks", {**headers, contradicting: "m-2"}) is Verdict.FORGED
+
+
+def test_an_empty_id_is_forged_even_if_it_is_signed_so() -> None:
+    assert judged("standard-webhooks", signed("standard-webhooks", BODY, NOW, id_="")) is Verdict.FORGED
 
 
 @ORACLE

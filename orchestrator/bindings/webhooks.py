@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.settings import Constant, Problem, Settings, WebhookSettings, problems_in, variable
 from orchestrator.spelling import suggestion
 
 SHORTEST_SECRET = 16
-_STANDARD_PREFIX = "whsec_"
 
 
 class WebhookFit:
@@ -74,7 +73,7 @@ class WebhookFit:
                 remedy = f"agree on one of {SHORTEST_SECRET} characters or more with the sender"
                 yield self._problem(("secrets", place), "is so short that it can be guessed", remedy)
             elif self._hook.verify == "standard-webhooks" and not _is_standard(text):
-                remedy = f"write it as the sender shows it: {_STANDARD_PREFIX} and base64"
+                remedy = "write it as the sender shows it: whsec_ and base64"
                 yield self._problem(("secrets", place), "is no secret of Standard Webhooks", remedy)
 
     def _batch_problems(self) -> Iterator[Problem]:
@@ -109,6 +108,6 @@ def _is_constant(field: Any, fixed: dict[str, Any], model: type[BaseModel]) -> b
 
 def _is_standard(secret: str) -> bool:
     try:
-        return bool(b64decode(secret.removeprefix(_STANDARD_PREFIX) + "==", validate=True))
+        return bool(signing_key(secret))
     except ValueError:
         return False

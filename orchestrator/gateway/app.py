@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,6 +26,14 @@ from orchestrator.gateway.writer import Writer
 from orchestrator.metrics.exposition import CONTENT_TYPE, Exposition
 from orchestrator.settings import configuration_error
 
+
+class _AnyPath(PathConvertor):
+    """A path with whatever characters; Starlette's own leaves line breaks out, and answers such a path with 404."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("any", _AnyPath())
 REFUSALS_EVERY_SECONDS = 60.0
 """Refused calls are put on the record at most so often, and when the gateway stops."""
 logger = logging.getLogger(__name__)
@@ -124,7 +133,7 @@ def create_app(app: Application) -> Starlette:
     """
     gateway = Gateway(app)
     routes = [
-        Route("/hooks/{path:path}", gateway.ingress.receive, methods=["POST"]),
+        Route("/hooks/{path:any}", gateway.ingress.receive, methods=["POST"]),
         Route("/live", gateway.live),
         Route("/ready", gateway.ready),
         Route("/ready/hooks", gateway.ready_for_hooks),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,13 +12,13 @@ from types import MappingProxyType
 from orchestrator.gateway.mapping import MISSING, find
 from orchestrator.gateway.verification import Call, Proof
 from orchestrator.kernel.definition import ProcessDefinition
+from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.record.vault import Vault
 from orchestrator.settings import WEBHOOK, Constant, WebhookSettings
 
 UNKNOWN = "(unknown)"
 """Stands for every address that leads nowhere. No webhook can have this name."""
 LONGEST_KEY = 200
-_STANDARD_PREFIX = "whsec_"
 _IDS: Mapping[str, str] = MappingProxyType(
     {"standard-webhooks": "webhook-id", "stripe": "/id", "github": "X-GitHub-Delivery", "slack": "/event_id"}
 )
@@ -82,7 +81,7 @@ def hook_of(name: str, settings: WebhookSettings, process: ProcessDefinition) ->
 
 def _key(settings: WebhookSettings, secret: str) -> bytes:
     if settings.verify == "standard-webhooks":
-        return b64decode(secret.removeprefix(_STANDARD_PREFIX) + "==")
+        return signing_key(secret)
     return secret.encode()
 
 

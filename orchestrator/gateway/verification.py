@@ -3,7 +3,8 @@
 Every secret is tried on every call, whatever the call looks like, and signatures are compared in
 constant time. What each scheme signs:
 
-- Standard Webhooks (standardwebhooks.com, spec 1.0): ``id.timestamp.body``, base64;
+- Standard Webhooks (standardwebhooks.com, spec 1.0), also with Svix's names of the headers (docs.svix.com, "Verifying
+  webhooks manually"): ``id.timestamp.body``, base64;
 - Stripe (docs.stripe.com/webhooks/signature): ``t.body``, hex;
 - GitHub (docs.github.com, "Validating webhook deliveries"): the body alone, hex; no time;
 - Slack (docs.slack.dev, "Verifying requests from Slack"): ``v0:timestamp:body``, hex;
@@ -22,6 +23,11 @@ from enum import StrEnum
 
 from orchestrator.settings.webhooks import HmacSettings, Scheme
 
+_OTHER_NAMES: Mapping[bytes, bytes] = {
+    b"webhook-id": b"svix-id",
+    b"webhook-timestamp": b"svix-timestamp",
+    b"webhook-signature": b"svix-signature",
+}
 _SECONDS = re.compile(rb"[0-9]{1,16}")
 _MILLISECONDS = 1000
 
@@ -51,8 +57,10 @@ class Call:
     body: bytes
 
     def header(self, name: bytes) -> bytes:
-        """Return a header, empty if it is not there."""
-        return self.headers.get(name, b"")
+        """Return a header, under either of its names; empty if it is not there, or if the two say different things."""
+        names = (name, _OTHER_NAMES.get(name, name))
+        values = {self.headers[each] for each in names if each in self.headers}
+        return values.pop() if len(values) == 1 else b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +129,11 @@ def _hex(digest: bytes) -> bytes:
 
 
 def _standard_webhooks(call: Call, _proof: Proof) -> _Claim:
-    timestamp = call.header(b"webhook-timestamp")
+    id_, timestamp = call.header(b"webhook-id"), call.header(b"webhook-timestamp")
     versions = [part.partition(b",") for part in call.header(b"webhook-signature").split(b" ")]
     return _Claim(
-        signed=(call.header(b"webhook-id"), b".", timestamp, b".", call.body),
-        signatures=[signature for version, _, signature in versions if version == b"v1"],
+        signed=(id_, b".", timestamp, b".", call.body),
+        signatures=[signature for version, _, signature in versions if version == b"v1" and id_],
         written=b64encode,
         timestamp=timestamp,
     )
