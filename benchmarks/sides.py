@@ -58,6 +58,7 @@ file_links = "files"
 mailer = "support_mail"
 [gateway]
 port = {port}
+status_port = 0
 [webhooks.shop]
 process = "lost-download"
 verify = "hmac"

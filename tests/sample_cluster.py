@@ -149,7 +149,12 @@ class Gateways:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.ports = [free_port() for _ in range(number)]
         self.running = [
-            cluster.start("gateway", name=f"gateway-{n}", ORCHESTRATOR_GATEWAY__PORT=str(port))
+            cluster.start(
+                "gateway",
+                name=f"gateway-{n}",
+                ORCHESTRATOR_GATEWAY__PORT=str(port),
+                ORCHESTRATOR_GATEWAY__STATUS_PORT="0",
+            )
             for n, port in enumerate(self.ports)
         ]
         self._doors = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) for port in self.ports]

@@ -27,9 +27,10 @@ PATIENCE_SECONDS = 60
 class Served:
     """A gateway behind a real port."""
 
-    def __init__(self, app: Application, port: int) -> None:
+    def __init__(self, app: Application, port: int, status_port: int) -> None:
         self.app = app
         self.port = port
+        self.status_port = status_port
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS)
 
     def post(self, body: bytes, path: str = "/hooks/shop", **headers: str) -> httpx.Response:
@@ -49,14 +50,14 @@ class Served:
 
 @contextmanager
 def serve(app: Application) -> Iterator[Served]:
-    config = serving.configured(app)
-    config.port = 0
-    server = uvicorn.Server(config)
-    thread = Thread(target=server.run, name="gateway")
+    server = uvicorn.Server(serving.configured(app))
+    anywhere = app.settings.gateway.model_copy(update={"port": 0, "status_port": 0})
+    listeners = serving.listen(anywhere)
+    port, status_port = (listener.getsockname()[1] for listener in listeners)
+    thread = Thread(target=server.run, args=(listeners,), name="gateway")
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive())
-    port = server.servers[0].sockets[0].getsockname()[1]
-    served = Served(app, port)
+    served = Served(app, port, status_port)
     try:
         yield served
     finally:
@@ -84,19 +85,21 @@ def _lasting_port() -> int:
 class Process:
     """A gateway in a process of its own, with the processes that come with the project."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "") -> None:
         self.folder = folder
-        self.port = _lasting_port()
+        self.port, self.status_port = _lasting_port(), _lasting_port()
         (folder / "o.toml").write_text(
             f'store = {{url = "sqlite:///{folder}/r.db", key_file = "{folder}/key"}}\ngateway.port = {self.port}\n'
+            f"gateway.status_port = {self.status_port}\n{settings}"
             '[webhooks.shop]\nprocess = "lost-download"\nverify = "standard-webhooks"\n'
             f'secrets = ["{SECRET}"]\ninput.email = "/customer/email"\n'
         )
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS)
         self.running: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "orchestrator", "gateway", "--config", str(self.folder / "o.toml")]
+    def start(self, *, open_files: int = 4096) -> subprocess.Popen[bytes]:
+        limited = ["prlimit", f"--nofile={open_files}:{open_files}"]
+        command = [*limited, sys.executable, "-m", "orchestrator", "gateway", "--config", str(self.folder / "o.toml")]
         with (self.folder / "log").open("ab") as log:
             self.running = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         wait_until(self._answers)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from orchestrator.errors import Unavailable
-from orchestrator.logs import about
+from orchestrator.logs import RepeatFilter, about
 from orchestrator.logs.context import fields_now
 from orchestrator.logs.formats import Form, JsonLines, form_for
 from orchestrator.logs.guard import _harmless, told
@@ -137,6 +137,22 @@ def test_a_line_says_what_it_is_about(records: list[logging.LogRecord]) -> None:
 
 def test_without_a_terminal_the_log_is_json_unless_text_is_wanted() -> None:
     assert (form_for(None), form_for(Form.TEXT)) == (Form.JSON, Form.TEXT)
+
+
+def test_a_line_that_is_repeated_is_written_once_in_a_while_with_how_often_it_came() -> None:
+    now = 0.0
+    repeat = RepeatFilter(lambda: now)
+
+    def written(message: str, *args: object) -> str:
+        record = logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, message, args, None)
+        return record.getMessage() if repeat.filter(record) else ""
+
+    said = [written("%s is no request", number) for number in range(1000)] + [written("another line")]
+    assert [line for line in said if line] == ["0 is no request", "another line"]
+    now = 60.0
+    assert written("%s is no request", 7) == "7 is no request (999 more since the last such line)"
+    assert written("another line") == "another line"
+    assert written("another line") == ""
 
 
 class Login(Section):

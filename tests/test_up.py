@@ -101,12 +101,12 @@ class Up:
     def ready(self) -> dict[str, bool]:
         assert self.process.poll() is None, (self.data / "up.log").read_text()
         try:
-            return dict(httpx.get(f"{self.sandbox.gateway_url}/ready", timeout=PATIENCE_SECONDS).json())
+            return dict(httpx.get(f"{self.sandbox.status_url}/ready", timeout=PATIENCE_SECONDS).json())
         except httpx.TransportError:
             return {}
 
     def metrics(self) -> str:
-        return httpx.get(f"{self.sandbox.gateway_url}/metrics", timeout=PATIENCE_SECONDS).text
+        return httpx.get(f"{self.sandbox.status_url}/metrics", timeout=PATIENCE_SECONDS).text
 
     def call(self, number: int, how: str) -> int:
         body = json.dumps(
@@ -181,7 +181,7 @@ def test_one_command_starts_everything_and_says_where_it_is(up: Up) -> None:
     said = [line["message"] for line in up.lines() if line["service"] == "up"]
     assert f"Prefect UI {up.sandbox.prefect_url}" in said
     assert f"Webhooks {up.sandbox.gateway_url}/hooks/NAME (leaky, unsigned)" in said
-    assert f"Metrics {up.sandbox.gateway_url}/metrics" in said
+    assert f"Metrics {up.sandbox.status_url}/metrics" in said
     assert up.sandbox.run("ready").stdout == "Ready.\n"
 
 

@@ -57,14 +57,14 @@ def demo(
         if json:
             print_json(fields(seen))
         if not once:
-            _stay(seen.prefect_ui, sandbox.gateway_url)
+            _stay(seen.prefect_ui, sandbox.status_url)
     return 0
 
 
-def _stay(prefect_ui: str, gateway: str) -> None:
+def _stay(prefect_ui: str, status: str) -> None:
     _progress(
         f"Prefect UI: {prefect_ui}/deployments - start lost-download from its form.\n"
-        f"Gateway: {gateway}/ready and {gateway}/metrics\n"
+        f"Gateway: {status}/ready and {status}/metrics\n"
         f"In another terminal: orchestrator --config {CONFIG} runs, inbox, decisions, audit tail, audit verify\n"
         "Ctrl-C ends the demo."
     )

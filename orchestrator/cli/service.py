@@ -81,9 +81,9 @@ def ready(*, json: Json = False) -> int:
     """
     import httpx
 
-    from orchestrator.service.up import gateway_url
+    from orchestrator.service.up import status_url
 
-    url = gateway_url(load_settings(find_config()))
+    url = status_url(load_settings(find_config()))
     try:
         found = httpx.get(f"{url}/ready", timeout=READY_SECONDS, trust_env=False).json()
     except (httpx.TransportError, ValueError):

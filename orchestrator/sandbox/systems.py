@@ -43,6 +43,7 @@ STRANGER = "stranger@example.com"
 PASSWORD = "sandbox-password"
 PREFECT_PORT = 4200
 GATEWAY_PORT = 8080
+STATUS_PORT = 8081
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
@@ -81,8 +82,10 @@ class Sandbox:
         self.crm = KeapServer()
         self.prefect_url = ""
         self.gateway_url = ""
+        self.status_url = ""
         self._prefect_port = free_port(prefect_port)
         self._gateway_port = free_port(GATEWAY_PORT if prefect_port else 0)
+        self._status_port = free_port(STATUS_PORT if prefect_port else 0)
         self._service: subprocess.Popen[bytes] | None = None
         self._started_at = datetime.now(UTC)
         self._environment = dict(os.environ)
@@ -161,9 +164,11 @@ class Sandbox:
     def _tell_addresses(self) -> None:
         self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
         self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
+        self.status_url = f"http://127.0.0.1:{self._status_port}"
         self._environment |= {
             "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
             "ORCHESTRATOR_GATEWAY__PORT": str(self._gateway_port),
+            "ORCHESTRATOR_GATEWAY__STATUS_PORT": str(self._status_port),
             "ORCHESTRATOR_SERVICE__DATA": str(self.data),
         }
 

@@ -60,15 +60,23 @@ def up(settings: Settings, form: Form) -> int:
 
 
 def gateway_url(settings: Settings) -> str:
-    """Return where the gateway of this machine is found."""
-    host = settings.gateway.host
-    return f"http://{'127.0.0.1' if host in _EVERY_INTERFACE else host}:{settings.gateway.port}"
+    """Return where the gateway of this machine takes webhooks in."""
+    return _url(settings.gateway.host, settings.gateway.port)
+
+
+def status_url(settings: Settings) -> str:
+    """Return where the gateway of this machine says how it is."""
+    return _url(settings.gateway.status_host, settings.gateway.status_port)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{'127.0.0.1' if host in _EVERY_INTERFACE else host}:{port}"
 
 
 async def _serve(supervisor: Supervisor, settings: Settings) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, supervisor)
-        group.start_soon(_see_ready, supervisor, gateway_url(settings))
+        group.start_soon(_see_ready, supervisor, status_url(settings))
         await supervisor.run()
         group.cancel_scope.cancel()
     logger.info("Everything has stopped")
@@ -81,10 +89,10 @@ async def _stop_on_signal(supervisor: Supervisor) -> None:
             supervisor.stop()
 
 
-async def _see_ready(supervisor: Supervisor, gateway: str) -> None:
+async def _see_ready(supervisor: Supervisor, status: str) -> None:
     """Say when the service is ready, and when Prefect is there too."""
     began = time.monotonic()
-    async with httpx.AsyncClient(base_url=gateway, trust_env=False, timeout=LONGEST_LOOK_SECONDS) as client:
+    async with httpx.AsyncClient(base_url=status, trust_env=False, timeout=LONGEST_LOOK_SECONDS) as client:
         supervisor.was_ready = await _seen(client, lambda found: found["ready"])
         logger.info("Ready after %.1f s", time.monotonic() - began)
         await _seen(client, lambda found: found["prefect"])
@@ -103,14 +111,14 @@ async def _seen(client: httpx.AsyncClient, condition: Callable[[dict[str, bool]]
 
 def _tell(settings: Settings, form: Form) -> None:
     """Say where everything is."""
-    gateway = gateway_url(settings)
+    status = status_url(settings)
     hooks = ", ".join(sorted(settings.webhooks)) or "none is configured"
     served = "" if settings.prefect.is_served else " (not run by this command)"
     lines = (
         f"Prefect UI   {settings.prefect.ui_url}{served}",
-        f"Webhooks     {gateway}/hooks/NAME ({hooks})",
-        f"Readiness    {gateway}/ready",
-        f"Metrics      {gateway}/metrics",
+        f"Webhooks     {gateway_url(settings)}/hooks/NAME ({hooks})",
+        f"Readiness    {status}/ready",
+        f"Metrics      {status}/metrics",
         f"Data         {settings.service.data.absolute()}",
     )
     if form is Form.JSON:

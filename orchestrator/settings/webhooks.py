@@ -120,7 +120,10 @@ class GatewaySettings(Section):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    status_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    status_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    """Where monitors ask how it is, apart from the senders."""
     in_flight: Annotated[int, Field(ge=2)] = 256
     """At most so many calls at once, and half as many of one webhook; the others are asked to come again."""
     read_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
-    """Total time for a call to arrive."""
+    """Time for the headers of a call to arrive, and for its body."""
