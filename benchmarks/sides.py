@@ -211,6 +211,7 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
     """
     port = free_port()
     config = folder / "orchestrator.toml"
+    config.touch(mode=0o600)  # others must not read its secrets
     config.write_text(CONFIG.format(folder=folder, port=port, prefect=prefect, **around.ports))
     environment = {
         "ORCHESTRATOR_CONFIG": str(config),

@@ -21,6 +21,8 @@ from weakref import finalize
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
+from orchestrator.private_files import FILE_MODE
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -152,7 +154,7 @@ class _Pipes:
         name = f"{self._database.name}.wake-{secrets.token_hex(6)}"
         draft, pipe = self._database.with_name(f".{name}"), self._database.with_name(name)
         try:
-            os.mkfifo(draft)
+            os.mkfifo(draft, FILE_MODE)
             # With a writer of its own, a reader never sees the end of its pipe.
             self._reader = os.open(draft, os.O_RDWR | os.O_NONBLOCK)
             draft.rename(pipe)  # only now: a pipe without a reader is taken for a dead one

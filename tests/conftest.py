@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from orchestrator.record.store import Store
 BLANK = "blank"
 """The PostgreSQL database whose schema is up to date and which is otherwise empty."""
 
+os.umask(0o077)  # configurations that tests write may hold secrets
 hypothesis.settings.register_profile("commit", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("commit")
 

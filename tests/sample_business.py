@@ -247,6 +247,7 @@ class Mistake:
         instead: What is written in the file, and what stands there instead; ``""`` for what is added at its end.
         given: Variables below ``ORCHESTRATOR_``; None for one that is missing.
         befalls: What happens to the systems.
+        mode: Who may use the file.
     """
 
     what: str
@@ -254,6 +255,7 @@ class Mistake:
     instead: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str | None] = field(default_factory=dict)
     befalls: Callable[[Business], Any] = lambda _business: None
+    mode: int = 0o600
 
     def text(self, business: Business) -> str:
         """Write the file with the mistake in it."""
@@ -277,6 +279,7 @@ def check(business: Business, mistake: Mistake, console: Console) -> Verdict:
     mistake.befalls(business)
     config = business.folder / "orchestrator.toml"
     config.write_text(mistake.text(business))
+    config.chmod(mistake.mode)
     variables: dict[str, str | None] = {f"CONNECTIONS__{name}": value for name, value in business.variables().items()}
     variables |= {"WEBHOOKS__ORDERS__SECRETS": WEBHOOK_SECRET} | dict(mistake.given)
     with pytest.MonkeyPatch.context() as environment:

@@ -47,6 +47,13 @@ WRITTEN = (
         befalls=Business.open_secret,
     ),
     Mistake(
+        what="a secret in a configuration that others may read",
+        names="chmod 600",
+        instead={"[connections.post.imap]": '[connections.post.imap]\npassword = "s3cret-of-the-mailbox"'},
+        given={"CONNECTIONS__POST__IMAP__PASSWORD": None},
+        mode=0o644,
+    ),
+    Mistake(
         what="half a credential",
         names="client_secret",
         given={"CONNECTIONS__CRM__CLIENT_SECRET": None},

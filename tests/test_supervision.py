@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         command = [sys.executable, "-m", "sample_supervisor", str(tmp_path), *children]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         with (tmp_path / "log").open("ab") as log:
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, umask=0))
         return started[-1]
 
     yield start
@@ -71,6 +71,12 @@ def test_a_killed_child_is_started_again_and_the_log_says_why(tmp_path: Path, st
     assert (
         "was ended by SIGKILL for the 2. time in a row; its own lines tell why, or run it by itself: python -m" in log
     )
+
+
+def test_what_a_child_writes_is_for_this_user_alone(tmp_path: Path, start: Start) -> None:
+    start("prefect")
+    running(tmp_path, "prefect")
+    assert (tmp_path / "prefect").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_stop_ends_all_children_and_kills_those_that_do_not_listen(tmp_path: Path, start: Start) -> None:

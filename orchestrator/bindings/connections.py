@@ -33,6 +33,10 @@ def connect(settings: Settings, host: PluginHost) -> Connections:
     if problems := [problem for each in found.values() if isinstance(each, list) for problem in each]:
         raise configuration_error(problems)
     sections = {name: each for name, each in found.items() if isinstance(each, Configured)}
+    if problems := [
+        problem for name, each in sections.items() for problem in settings.exposed(each.settings, "connections", name)
+    ]:
+        raise configuration_error(problems)
     hide(secret for each in sections.values() for secret in secrets_in(each.settings))
     return Connections(settings, host, sections)
 

@@ -15,6 +15,7 @@ from orchestrator.cli.output import complain
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
 from orchestrator.logs import guard
+from orchestrator.private_files import create_privately
 
 app = App(
     name="orchestrator",
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         guard()
+        create_privately()
     _explain_in_full(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(app.meta(arguments))

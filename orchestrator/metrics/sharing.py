@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry, values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from orchestrator.private_files import private_folder
+
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _places: list[FileLock] = []
 
@@ -27,7 +29,7 @@ def share(directory: Path) -> None:
     Args:
         directory: Where the files lie, those of the other processes too.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    private_folder(directory)
     os.environ[VARIABLE] = str(directory)
     place = _free_place(directory)
     values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from orchestrator.errors import AccessDenied, Unavailable
 from orchestrator.logs import hide
+from orchestrator.private_files import FILE_MODE, private_folder
 
 AUTHORIZE = "run: orchestrator connections authorize NAME"
 """What a person does when there is no token, or none that the system still takes."""
@@ -160,8 +161,8 @@ class TokenStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._explained():
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(f"{self.path}.lock", self.patience.total_seconds(), mode=0o600)
+            private_folder(self.path.parent)
+            lock = FileLock(f"{self.path}.lock", self.patience.total_seconds(), mode=FILE_MODE)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -188,7 +189,7 @@ class TokenStore:
 
         with self._explained():
             path.unlink(missing_ok=True)  # of a process that was killed: we hold the lock
-            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb")
         with file:
             try:
                 yield write

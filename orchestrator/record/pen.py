@@ -16,6 +16,8 @@ from threading import Lock
 
 from sqlalchemy.exc import OperationalError
 
+from orchestrator.private_files import FILE_MODE
+
 
 class Pen:
     """A lock among the threads and processes that write to one database.
@@ -57,7 +59,7 @@ def _lock(path: str) -> int:
         OperationalError: The system does not give it now: no free descriptor, a full disk, a file of somebody else's.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
             flock(descriptor, LOCK_EX)
         except BaseException:

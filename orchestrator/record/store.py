@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.errors import ConfigurationError, RecordError
+from orchestrator.private_files import close_to_others, private_file, private_folder
 from orchestrator.record.migrations import bring_up_to_date
 from orchestrator.record.pen import Pen
 from orchestrator.record.together import Together
@@ -188,7 +189,7 @@ def _engine(url: str) -> Engine:
 
 def _sqlite_engine(url: URL) -> Engine:
     with _explained():
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        _make_private(Path(url.database or ""))
     options = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
     # Nothing is left to be undone when a connection comes back: `write` and `read` end what they begin.
     engine = create_engine(
@@ -212,6 +213,14 @@ def _sqlite_engine(url: URL) -> Engine:
             raise OperationalError(begin, {}, exc) from exc
 
     return engine
+
+
+def _make_private(database: Path) -> None:
+    """Make the database, if it is not there, for this user alone: what SQLite adds to it gets the same mode."""
+    private_folder(database.parent)
+    private_file(database)
+    for suffix in ("-wal", "-shm", ".lock", ".turn"):
+        close_to_others(database.with_name(database.name + suffix))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.errors import ConfigurationError, RecordError
+from orchestrator.private_files import FILE_MODE, private_folder
 from orchestrator.record.clock import stamp
 from orchestrator.record.prepared import Prepared
 from orchestrator.record.sql import insert_if_new
@@ -38,7 +39,7 @@ def load_key(path: Path) -> bytes:
         ConfigurationError: The file is no key, or others than its owner may read it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         if not path.exists():
             _create_key(path)
         return _read_key(path)
@@ -51,7 +52,7 @@ def load_key(path: Path) -> bytes:
 def _create_key(path: Path) -> None:
     """Make the key file whole or not at all, once, however many processes start at the same time."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))
         file.flush()

@@ -30,6 +30,7 @@ from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
 from orchestrator.prefect_lane.environment import server_environment
+from orchestrator.private_files import private_folder
 from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
 from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
@@ -91,7 +92,7 @@ class Sandbox:
         self._environment = dict(os.environ)
 
     def __enter__(self) -> Self:
-        self.data.mkdir(parents=True, exist_ok=True)
+        private_folder(self.data)
         for old in (old for pattern in BEGUN_ANEW for old in self.data.glob(pattern)):
             old.unlink()
         shutil.rmtree(self.data / "keys", ignore_errors=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.private_files import FILE_MODE, private_folder
 
 LOCK = "up.lock"
 
@@ -44,8 +45,8 @@ def locked(data: Path) -> Iterator[int]:
 
 def _opened(data: Path) -> int:
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        private_folder(data)
+        return os.open(data / LOCK, os.O_RDWR | os.O_CREAT, FILE_MODE)
     except OSError as exc:
         raise ConfigurationError(
             f"[service] data: {data} cannot be written ({exc.strerror}); make the orchestrator's user its owner"

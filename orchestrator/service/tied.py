@@ -15,6 +15,7 @@ import sys
 from threading import Thread, Timer
 
 from orchestrator.logs import Form, configure
+from orchestrator.private_files import create_privately
 
 logger = logging.getLogger("orchestrator.service")
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Run the module, tied to whoever started this process."""
     descriptor, seconds, name, form, module, *arguments = sys.argv[1:]
     configure(name, Form(form))
+    create_privately()
     Thread(target=_end_with_parent, args=(int(descriptor), float(seconds)), name="tie", daemon=True).start()
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -11,10 +11,12 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
+from orchestrator.settings.exposure import exposed
 from orchestrator.settings.folder import placed
 from orchestrator.settings.model import Settings
 from orchestrator.settings.places import Origins, written
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
+from orchestrator.settings.section import secrets_at
 from orchestrator.settings.sources import SECRETS_DIR, Named, NamedSource, from_directory, from_environment
 
 _SECTIONS = list(Settings.model_fields)
@@ -45,6 +47,8 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
             settings = _merged(document, secrets, given, folder)
         except ValidationError as exc:
             problems += problems_in(exc, Settings, lambda place: f"{origins.of(place)}: {written(place)}")
+        else:
+            problems += exposed(origins, secrets_at(settings))
     if problems:
         raise configuration_error(problems)
     settings._origins = origins  # noqa: SLF001 (known only here, and no field of the file)

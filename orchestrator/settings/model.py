@@ -13,9 +13,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.capabilities import EmailAddress
 from orchestrator.schedule import Schedule
+from orchestrator.settings.exposure import exposed
 from orchestrator.settings.folder import placed
 from orchestrator.settings.places import Origins, written
-from orchestrator.settings.section import Section, from_json, http_url, secrets_in
+from orchestrator.settings.problems import Problem
+from orchestrator.settings.section import Section, from_json, http_url, secrets_at, secrets_in
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
 
 DESK = "desk"
@@ -268,6 +270,15 @@ class Settings(BaseSettings):
             model: Says which of its fields are paths.
         """
         return cast("dict[str, Any]", placed(section, model, self._folder))
+
+    def exposed(self, section: object, *path: str | int) -> list[Problem]:
+        """Find secrets that stand in the configuration file although others may read it.
+
+        Args:
+            section: What was made of a section.
+            path: Its place.
+        """
+        return exposed(self._origins, secrets_at(section, path))
 
     def secrets(self) -> Iterator[str]:
         """Return every value that must not be seen: what secret files hold, secret settings, and URLs' passwords."""

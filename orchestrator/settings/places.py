@@ -71,6 +71,20 @@ class Origins:
             return ", ".join(above or below)
         return f"{self.file} with {', '.join(below)}" if below else self.file
 
+    def is_in_file(self, path: Path) -> bool:
+        """Tell whether the value that counts stands in the file."""
+        if any(path[: len(given)] == given for given in self.named):
+            return False
+        section: Any = self.document
+        for name in path:
+            if isinstance(section, str):  # several values in one text
+                return True
+            try:
+                section = section[name]
+            except (LookupError, TypeError):
+                return False
+        return True
+
     def _is_section_of_file(self, path: Iterable[str | int]) -> bool:
         section: object = self.document
         for name in path:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from orchestrator.settings.places import Path
+
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
 
 
@@ -36,18 +38,28 @@ def http_url(url: str) -> str:
 
 def secrets_in(value: object) -> Iterator[str]:
     """Return the secret values in a configuration: secret fields, and the passwords of URLs."""
+    return (secret for _, secret in secrets_at(value))
+
+
+def secrets_at(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Return the secret values in a configuration, each with its place.
+
+    Args:
+        value: A section, or anything below one.
+        path: Its own place.
+    """
     match value:
         case SecretStr():
-            yield value.get_secret_value()
-            yield from secrets_in(value.get_secret_value())
+            yield path, value.get_secret_value()
+            yield from secrets_at(value.get_secret_value(), path)
         case str():
-            yield from _URL_PASSWORD.findall(value)
+            yield from ((path, password) for password in _URL_PASSWORD.findall(value))
         case BaseModel():
-            for name in type(value).model_fields:
-                yield from secrets_in(getattr(value, name))
+            for name, field in type(value).model_fields.items():
+                yield from secrets_at(getattr(value, name), (*path, field.alias or name))
         case Mapping():
-            for each in value.values():
-                yield from secrets_in(each)
+            for name, each in value.items():
+                yield from secrets_at(each, (*path, name))
         case list() | tuple() | set() | frozenset():
-            for each in value:
-                yield from secrets_in(each)
+            for place, each in enumerate(value):
+                yield from secrets_at(each, (*path, place))

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from orchestrator.private_files import OTHERS
 from orchestrator.settings.places import DELIMITER, PREFIX
 from orchestrator.settings.problems import Problem
 
@@ -102,7 +103,7 @@ def from_directory(directory: Path, sections: list[str]) -> Named:
 
 def _add_file(named: Named, file: Path) -> None:
     mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & OTHERS:
         what = f"is a secret that others than its owner may use (mode {mode:03o})"
         named.problems.append(Problem(str(file), what, f"run chmod 600 {file}"))
         return
