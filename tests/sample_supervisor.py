@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -21,9 +22,16 @@ def child(name: str, folder: Path, how: str = "", *, is_ours: bool = True) -> Ch
     return Child(name=name, module="sample_child", arguments=(name, str(folder), how), is_ours=is_ours)
 
 
-def supervisor(*children: Child, lock: int) -> Supervisor:
+def supervisor(*children: Child, lock: int, silent_seconds: float = 60.0) -> Supervisor:
     restarted: list[str] = []
-    return Supervisor(children, form=Form.TEXT, lock=lock, stop_seconds=STOP_SECONDS, restarted=restarted.append)
+    return Supervisor(
+        children,
+        form=Form.TEXT,
+        lock=lock,
+        stop_seconds=STOP_SECONDS,
+        restarted=restarted.append,
+        silent_seconds=silent_seconds,
+    )
 
 
 async def _stopped_by_signal(supervised: Supervisor) -> None:
@@ -40,12 +48,19 @@ async def _stop(supervised: Supervisor) -> None:
             logging.getLogger(__name__).info("told to stop")
 
 
+def _described(text: str, folder: Path) -> Child:
+    name, _, how = text.partition(":")
+    if how != "real":
+        return child(name, folder, how)
+    return Child(name=name, module="orchestrator", arguments=(name, "--config", str(folder / "o.toml")))
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
     folder = Path(sys.argv[1])
-    children = [child(*described.split(":")[:1], folder, *described.split(":")[1:]) for described in sys.argv[2:]]
+    children = [_described(text, folder) for text in sys.argv[2:]]
     with locked(folder) as lock:
-        supervised = supervisor(*children, lock=lock)
+        supervised = supervisor(*children, lock=lock, silent_seconds=float(os.environ.get("SILENT_SECONDS", "60")))
         supervised.was_ready = True
         anyio.run(_stopped_by_signal, supervised)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
-from sample_gateway import PATIENCE_SECONDS, wait_until
+from sample_gateway import PATIENCE_SECONDS, Process, wait_until
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Form
@@ -90,6 +92,41 @@ def test_a_stop_ends_all_children_and_kills_those_that_do_not_listen(tmp_path: P
     assert "Killed, for it did not stop in time: worker" in (tmp_path / "log").read_text()
 
 
+def test_a_child_that_is_stopped_is_killed_and_started_again(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SILENT_SECONDS", "4")
+    start("gateway", "worker")
+    gateway, worker = running(tmp_path, "gateway", "worker")
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: len(pids(tmp_path, "worker")) == 2)
+    assert pids(tmp_path, "gateway") == [gateway]
+    assert not is_alive(worker)
+    log = (tmp_path / "log").read_text()
+    assert f"The worker (process {worker}) hangs: it has given no sign of life for 4 s, and is killed" in log
+    assert f"The worker (process {worker}) was ended by SIGKILL; it is started again in 0.5 s" in log
+
+
+def test_a_gateway_that_is_stopped_answers_again(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SILENT_SECONDS", "6")
+    gateway = Process(tmp_path)
+    start("gateway:real")
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return gateway.client.get("/live").is_success
+        return False
+
+    wait_until(answers)
+    (pid,) = map(int, re.findall(r"Started gateway \(process (\d+)\)", (tmp_path / "log").read_text()))
+    os.kill(pid, signal.SIGSTOP)
+    gateway.client.close()
+    gateway.client = httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", timeout=1)
+    wait_until(answers)
+    assert not is_alive(pid)
+    gateway.client.close()
+
+
 def test_a_second_stop_kills_at_once(tmp_path: Path, start: Start) -> None:
     supervisor = start("worker:deaf")
     (worker,) = running(tmp_path, "worker")
@@ -115,13 +152,16 @@ def test_no_child_outlives_a_killed_supervisor_and_the_folder_is_free_after_the_
 
 def test_a_child_that_does_not_listen_ends_all_the_same_when_its_supervisor_is_gone(tmp_path: Path) -> None:
     tie, held = os.pipe()
-    command = [sys.executable, "-m", TIED, str(tie), "0.1", "worker", "text", "sample_child", "worker", str(tmp_path)]
+    read, signs = os.pipe()
+    tied = [sys.executable, "-m", TIED, str(tie), str(signs), "0.1", "worker", "text"]
+    command = [*tied, "sample_child", "worker", str(tmp_path), "deaf"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    child = subprocess.Popen([*command, "deaf"], env=environment, pass_fds=[tie], stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, env=environment, pass_fds=[tie, signs], stderr=subprocess.PIPE, text=True)
     running(tmp_path, "worker")
     os.close(held)
     _, said = child.communicate(timeout=PATIENCE_SECONDS)
-    os.close(tie)
+    for end in (tie, read, signs):
+        os.close(end)
     assert child.returncode == 1
     assert "`orchestrator up` is gone: this process stops within 0.1 s" in said
 

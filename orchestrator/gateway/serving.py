@@ -17,6 +17,7 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.gateway.app import create_app
 from orchestrator.gateway.connections import BACKLOG, ConnectionLimits, GatewayProtocol, maximum_connections
 from orchestrator.gateway.ingress import ACCEPT_SECONDS
+from orchestrator.liveness import BEAT_SECONDS, beat
 from orchestrator.logs import RepeatFilter
 from orchestrator.settings import GatewaySettings
 
@@ -73,6 +74,8 @@ def configured(app: Application) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(request_seconds),
+        callback_notify=beat,
+        timeout_notify=int(BEAT_SECONDS),
     )
 
 

@@ -37,9 +37,9 @@ class Child:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ours: bool = True
 
-    def command(self, tie: int, seconds: float, form: Form) -> list[str]:
-        """Return how it is started, tied to the pipe ``tie``."""
-        tied = ["-m", TIED, str(tie), f"{seconds:g}", self.name, form]
+    def command(self, tie: int, signs: int, seconds: float, form: Form) -> list[str]:
+        """Return how it is started, tied to the pipe ``tie``, with its signs of life going into the pipe ``signs``."""
+        tied = ["-m", TIED, str(tie), str(signs), f"{seconds:g}", self.name, form]
         return [sys.executable, *tied, self.module, *self.arguments]
 
     def whole_environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Starts processes, starts those again that die, and stops all of them within a stated time."""
+"""Starts processes, starts those again that die or hang, and stops all of them within a stated time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ SHARE_OF_FIRST_WAVE = 0.8
 """Of the time for a stop: the rest is Prefect's, to which the worker still reports."""
 ORPHAN_SECONDS = 10.0
 """So long a child goes on when this process was killed."""
+SILENT_SECONDS = 60.0
+"""A process that gives no sign of life for so long hangs."""
 CANNOT_START = 1
 """How our commands end that said why they cannot start."""
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Supervisor:
         lock: A descriptor that each of them keeps open.
         stop_seconds: Within this time everything has stopped.
         restarted: Told the name of each process that is started again.
+        silent_seconds: A process that gives no sign of life for so long is killed, and started again.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Supervisor:
         lock: int,
         stop_seconds: float,
         restarted: Callable[[str], None],
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._children = children
         self._form = form
         self._lock = lock
         self._stop_seconds = stop_seconds
         self._restarted = restarted
+        self._silent_seconds = silent_seconds
         self._running: dict[str, Process] = {}
         self._stopping = anyio.Event()
         self._tie, self._held = os.pipe()
@@ -97,8 +102,9 @@ class Supervisor:
         """Start a process, again and again, until the service stops."""
         deaths = 0
         while not self._stopping.is_set():
-            process, began = await self._start(child), time.monotonic()
-            code = await process.wait()
+            began = time.monotonic()
+            process, signs = await self._start(child)
+            code = await self._ended(child, process, signs)
             del self._running[child.name]
             if self._stopping.is_set():
                 return
@@ -110,19 +116,48 @@ class Supervisor:
             deaths = 1 if time.monotonic() - began >= STEADY_SECONDS else deaths + 1
             await self._pause(child, process.pid, code, deaths)
 
-    async def _start(self, child: Child) -> Process:
+    async def _start(self, child: Child) -> tuple[Process, int]:
+        """Start a process, and return it with the pipe from which its signs of life are read."""
+        signs, giving = os.pipe()
         process = await anyio.open_process(
-            child.command(self._tie, ORPHAN_SECONDS, self._form),
+            child.command(self._tie, giving, ORPHAN_SECONDS, self._form),
             stdin=subprocess.DEVNULL,
             stdout=None if child.is_ours else subprocess.DEVNULL,  # Prefect's greeting is no line of a log
             stderr=None,
             env=child.whole_environment(),
             start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others in order
-            pass_fds=(self._tie, self._lock),
+            pass_fds=(self._tie, giving, self._lock),
         )
+        os.close(giving)
         self._running[child.name] = process
         logger.info("Started %s (process %d)", child.name, process.pid)
-        return process
+        return process, signs
+
+    async def _ended(self, child: Child, process: Process, signs: int) -> int:
+        """Wait until a process ends, and see to it if it hangs."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._end_if_silent, child, process, signs)
+            code = await process.wait()
+            group.cancel_scope.cancel()
+        os.close(signs)
+        return code
+
+    async def _end_if_silent(self, child: Child, process: Process, signs: int) -> None:
+        """Kill a process that hangs. It has two chances: this process may have been stopped together with it."""
+        silences = 0
+        while silences < 2:  # noqa: PLR2004 - as said above
+            with anyio.move_on_after(self._silent_seconds / 2) as waited:
+                await anyio.wait_readable(signs)
+            silences = silences + 1 if waited.cancelled_caught else 0
+            if not silences and not os.read(signs, 65536):
+                return  # it has ended
+        logger.error(
+            "The %s (process %d) hangs: it has given no sign of life for %g s, and is killed",
+            child.name,
+            process.pid,
+            self._silent_seconds,
+        )
+        self._kill([child.name])
 
     async def _pause(self, child: Child, pid: int, code: int, deaths: int) -> None:
         pause = pause_after(deaths)

@@ -18,6 +18,7 @@ from orchestrator.metrics.sharing import clear
 from orchestrator.service.children import children_of
 from orchestrator.service.lock import locked
 from orchestrator.service.supervision import Supervisor
+from orchestrator.service.systemd import keep_notifying
 from orchestrator.settings import Settings
 
 FIRST_LOOK_SECONDS = 0.25
@@ -76,6 +77,7 @@ def _url(host: str, port: int) -> str:
 async def _serve(supervisor: Supervisor, settings: Settings) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, supervisor)
+        group.start_soon(keep_notifying)
         group.start_soon(_see_ready, supervisor, status_url(settings))
         await supervisor.run()
         group.cancel_scope.cancel()

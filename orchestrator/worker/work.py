@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 from prefect.client.orchestration import get_client
 
 from orchestrator.bootstrap import Application, use
+from orchestrator.liveness import keep_beating
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_answers
 from orchestrator.prefect_lane.listening import listen
@@ -96,6 +97,7 @@ def _live_or_stop(name: str, target: Callable[..., None], *arguments: Any) -> No
 async def _until_signal(app: Application, serve: Callable[[Application], Awaitable[None]] | None) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, app, group.cancel_scope)
+        group.start_soon(keep_beating)
         while serve is not None:
             try:
                 await serve(app)
