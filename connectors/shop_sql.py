@@ -175,11 +175,11 @@ class ShopSqlOrders:
             raise NotFound(f"{self._place} has no purchase of known_email: correct the query, or known_email")
         return f"{self._place} answers the query: purchases of the known customer: {len(purchases)}"
 
-    def _known_record(self, email: SecretStr | None) -> KnownRecord | None:
+    def _known_record(self, email: str | None) -> KnownRecord | None:
         if email is None:
             return None
         return KnownRecord(
-            lambda: self._purchases_of(email.get_secret_value()),
+            lambda: self._purchases_of(email),
             f"{self._place} shows no purchase of known_email, so that it is not believed that others bought nothing: "
             "correct the query, what the user of url may read, or known_email",
         )
