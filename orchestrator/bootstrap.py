@@ -14,6 +14,7 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
+from sqlalchemy import Connection
 
 from orchestrator.bindings import DESK, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
@@ -26,8 +27,10 @@ from orchestrator.desk.answers import AnswerLimits
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import InboxDesk
 from orchestrator.desk.people import PeopleDesk
+from orchestrator.desk.prefect_limit import PrefectLimit
 from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.intake.mailboxes import MailIntake, Source
+from orchestrator.kernel.admission import Request
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel, capability_name
 from orchestrator.kernel.runs import Opening, Runs, new_run_id
@@ -132,6 +135,11 @@ class Application:
         webhooks = {WEBHOOK + name: webhook for name, webhook in self.settings.webhooks.items()}
         limits: dict[str, MailboxSettings | WebhookSettings] = {**self.settings.mailboxes, **webhooks}
         return AnswerLimits(self.record.vault, self._clock, limits, self.settings.answers)
+
+    @cached_property
+    def prefect_limit(self) -> PrefectLimit:
+        """The limit of what runs send that were started in Prefect."""
+        return PrefectLimit(self.record.vault, self._clock, self.settings.prefect)
 
     @cached_property
     def cases(self) -> CaseDesk:
@@ -257,7 +265,7 @@ class Application:
         if name == DESK:
             return Bound(connection=DESK, version="", instance=getattr(self, capability))
         version = self.connections.version_of(name)
-        admit = self.answers.admit if capability == "mailer" else None
+        admit = self._admit if capability == "mailer" else None
         return Bound(
             connection=name,
             version=version,
@@ -265,6 +273,11 @@ class Application:
             admit=admit,
             is_proven=partial(self.proofs.is_proven, name),
         )
+
+    def _admit(self, tx: Connection, request: Request) -> None:
+        """Let a mail go out, or hold it for a person."""
+        self.answers.admit(tx, request)
+        self.prefect_limit.admit(tx, request)
 
 
 def this_user() -> Actor:

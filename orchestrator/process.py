@@ -90,7 +90,7 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         app = application()
         if not isinstance(request, str):
             request = REFERENCE + app.open_run(self.definition, self.read(request))
-        with prefect_at(app.settings.prefect.api_url), tags(TAG):
+        with prefect_at(app.settings), tags(TAG):
             try:
                 return super().__call__(request, **options)
             except Abort as exc:

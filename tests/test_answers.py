@@ -15,7 +15,7 @@ from deep import cases
 from hand_clock import HandClock
 from sample_desk import CLERK
 from sample_hooks import arrival, hook, order
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from connectors.mail.message import compose
 from orchestrator.capabilities import (
@@ -35,18 +35,21 @@ from orchestrator.desk.answers import AnswerLimits, counted_as, held_runs
 from orchestrator.desk.cases import CaseDesk
 from orchestrator.desk.inbox import DeliveryState, InboxDesk
 from orchestrator.desk.people import PeopleDesk
+from orchestrator.desk.prefect_limit import PrefectLimit
 from orchestrator.errors import Rejected, RunError, Unavailable
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.intake.mailboxes import MailIntake, Source
+from orchestrator.kernel.admission import Request
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Opening, Runs, RunState, new_run_id
 from orchestrator.kernel.steps import Bound
+from orchestrator.prefect_lane.form import FILLED_IN
 from orchestrator.record.record import Record
 from orchestrator.record.tables import automatic_answer
-from orchestrator.record.trail import Event
+from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, SYSTEM, Actor, Event
 from orchestrator.record.verify import verify
-from orchestrator.settings import AnswerSettings, MailboxSettings, WebhookSettings
+from orchestrator.settings import AnswerSettings, MailboxSettings, PrefectSettings, WebhookSettings
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
 ANN = "ann@example.com"
@@ -104,13 +107,27 @@ def ask_for_an_hour(request: Incoming, *, inbox: Inbox, mailer: Mailer, people: 
     mailer.send(OutgoingMail(to=inbox.read(request.delivery).sender, subject="s", text="t"))
 
 
+def ask_then_serve(request: Asked, *, mailer: Mailer, people: People) -> None:
+    """Answer once a person says so."""
+    people.decide(ASK)
+    mailer.send(OutgoingMail(to=request.email, subject="s", text="t"))
+
+
+def start_another(request: Asked, *, cases: Cases) -> None:
+    """Let another run answer."""
+    cases.start(Work(process="serve", request=request.model_dump_json()))
+
+
+ASK_THEN_SERVE = ProcessDefinition("ask-then-serve", ask_then_serve)
+START_ANOTHER = ProcessDefinition("start-another", start_another)
 ECHO, PASS_ON = ProcessDefinition("echo", echo), ProcessDefinition("pass-on", pass_on)
 SERVE, ASK_FIRST = ProcessDefinition("serve", serve), ProcessDefinition("ask-first", ask_first)
 ASK_FOR_AN_HOUR, ACKNOWLEDGE = (
     ProcessDefinition("ask-for-an-hour", ask_for_an_hour),
     ProcessDefinition("acknowledge", acknowledge),
 )
-PROCESSES = {each.name: each for each in (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_FOR_AN_HOUR, ACKNOWLEDGE)}
+KNOWN = (ECHO, PASS_ON, SERVE, ASK_FIRST, ASK_FOR_AN_HOUR, ACKNOWLEDGE, ASK_THEN_SERVE, START_ANOTHER)
+PROCESSES = {each.name: each for each in KNOWN}
 OURS = "mx.shop.example"
 
 
@@ -134,6 +151,9 @@ class Shop:
             "webhook:form": form,
         }
         self.limits = AnswerLimits(record.vault, record.clock, sources, AnswerSettings(per_hour=per_hour))
+        self.prefect_limit = PrefectLimit(
+            record.vault, record.clock, PrefectSettings(answers_per_day=given["answers_per_day"])
+        )
         self.kernel = Kernel(record, self.runs, self._bind, owner="worker")
         self._source = Source(
             name="support", mailbox=self.mailbox, process=process, from_beginning=True, authserv_id=OURS
@@ -181,8 +201,23 @@ class Shop:
             return len(tx.execute(select(automatic_answer)).all())
 
     def _bind(self, _process: str, capability: str) -> Bound:
-        admit = self.limits.admit if capability == "mailer" else None
+        admit = self._admit if capability == "mailer" else None
         return Bound(connection=capability, version="", instance=getattr(self, capability), admit=admit)
+
+    def _admit(self, tx: Connection, request: Request) -> None:
+        self.limits.admit(tx, request)
+        self.prefect_limit.admit(tx, request)
+
+    def press_run(self, process: ProcessDefinition, request: Value, actor: Actor = IN_PREFECT) -> str:
+        """Start a run as the form of the Prefect UI does."""
+        opening = Opening(definition=process, request=request, run_id=new_run_id(), actor=actor)
+        with self.record.store.write() as tx:
+            self.runs.open(tx, opening)
+        return opening.run_id
+
+    def resume(self, run_id: str, actor: Actor) -> None:
+        self.runs.resume(run_id, actor)
+        self.execute(run_id)
 
 
 @pytest.fixture(autouse=True)
@@ -422,6 +457,66 @@ def test_what_webhooks_start_has_no_pause_and_trips_no_breaker(record: Record) -
     shop.receive("customer2@example.com")
     shop.work()
     assert (len(shop.mailer.sent), shop.held()) == (8, [])
+
+
+@pytest.mark.parametrize("actor", [IN_PREFECT, BY_PREFECTS_SCHEDULE])
+def test_what_prefect_starts_has_a_limit_for_each_address_and_a_person_must_let_go_what_is_beyond(
+    record: Record, actor: Actor
+) -> None:
+    shop = Shop(record, answers_per_day=3)
+    for number in range(6):
+        shop.press_run(SERVE, Asked(email=f"ann+{number}@example.com"), actor)
+    shop.press_run(SERVE, Asked(email="someone.else@example.com"), actor)
+    shop.work()
+    assert len(shop.mailer.sent) == 4
+    held = shop.parked()
+    assert (len(held), sorted(held_runs(record))) == (3, sorted(held))
+    with record.store.read() as tx:
+        reason = shop.runs.get(tx, held[0]).reason
+    assert reason == (
+        "its recipient had 3 mails in a day by runs that were started in Prefect ([prefect] answers_per_day); "
+        f"let it go out with: orchestrator runs resume {held[0]}"
+    )
+    for nobodys_word in (IN_PREFECT, SYSTEM):
+        shop.resume(held[0], nobodys_word)
+    assert len(shop.mailer.sent) == 4
+    shop.resume(held[0], CLERK)
+    assert (len(shop.mailer.sent), shop.parked()) == (5, held[1:])
+
+
+def test_an_answer_given_in_prefect_lets_no_mail_go_out_beyond_the_limit(record: Record) -> None:
+    shop = Shop(record, answers_per_day=1)
+    asking = [shop.press_run(ASK_THEN_SERVE, Asked(email=ANN)) for _ in range(3)]
+    shop.work()
+    actors = [FILLED_IN, FILLED_IN, CLERK]
+    for run_id, actor in zip(asking, actors, strict=True):
+        waiting = shop.people.waiting_of(run_id)
+        assert waiting is not None
+        shop.people.answer(waiting.question_id, ASK_FIRST_YES, actor)
+    shop.work()
+    assert len(shop.mailer.sent) == 2
+    assert len(shop.parked()) == 1
+    assert shop.parked()[0] in asking[:2]
+
+
+def test_what_a_run_of_prefect_starts_is_limited_too_and_what_a_person_starts_here_is_not(record: Record) -> None:
+    shop = Shop(record, answers_per_day=2)
+    for _ in range(4):
+        shop.press_run(START_ANOTHER, Asked(email=ANN))
+        shop.press_run(SERVE, Asked(email=ANN), CLERK)
+        shop.fill_in()
+    shop.work()
+    assert len(shop.mailer.sent) == 2 + 4 + 2
+    assert len(shop.parked()) == 2 + 2
+
+
+def test_the_day_of_prefects_limit_ends(record: Record, clock: HandClock) -> None:
+    shop = Shop(record, answers_per_day=1)
+    for _ in range(3):
+        shop.press_run(SERVE, Asked(email=ANN))
+        shop.work()
+        clock.advance(hours=25)
+    assert (len(shop.mailer.sent), shop.parked()) == (3, [])
 
 
 def test_a_mail_that_is_tried_again_counts_once(record: Record, clock: HandClock) -> None:

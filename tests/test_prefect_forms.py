@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from pydantic import SecretStr
+from sample_browser import tried_by_a_page
 
 from flows.lost_download import AGAIN, ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import Application
@@ -19,9 +22,11 @@ from orchestrator.capabilities import Decision
 from orchestrator.desk.people import DEADLINE, OpenQuestion
 from orchestrator.errors import RunParked
 from orchestrator.kernel.runs import Run, RunState
+from orchestrator.prefect_lane.access import auth_string, headers, left_open, made_in, refused
 from orchestrator.prefect_lane.claiming import show_again
 from orchestrator.prefect_lane.form import FILLED_IN, Form
 from orchestrator.prefect_lane.healing import heal
+from orchestrator.prefect_lane.server import POLICY
 from orchestrator.record.trail import Actor, Event
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.shop import ONE_PURCHASE
@@ -297,3 +302,72 @@ def test_a_run_that_is_deleted_in_prefect_while_it_waits_is_shown_again(window: 
 def shown_as(app: Application, run_id: str) -> str | None:
     with app.record.store.read() as tx:
         return app.runs.get(tx, run_id).prefect_run_id
+
+
+def test_a_page_of_another_origin_reads_nothing_and_changes_nothing(window: Window) -> None:
+    asking = window.press_run("typed.into.the.form@example.com")
+    question = window.waiting(asking).question_id
+    runs = len(window.app.runs.listed(limit=1000))
+    known = {name: window.ask("GET", f"/deployments/name/{name}/{name}")["id"] for name in ("lost-download", "alarm")}
+    api = f"{window.sandbox.prefect_url}/api"
+    started = {"parameters": {"request": {"email": ONE_PURCHASE}}}
+    answer = {"run_input": {"decision": ANSWER.label, "text": "Pay again: https://attacker.example"}}
+    told = tried_by_a_page(
+        [
+            ("POST", f"{api}/flow_runs/filter", {}),
+            ("GET", f"{api}/flow_runs/{asking}", None),
+            ("POST", f"{api}/flow_runs/{asking}/resume", answer),
+            ("POST", f"{api}/deployments/{known['lost-download']}/create_flow_run", started),
+            ("DELETE", f"{api}/deployments/{known['alarm']}", None),
+        ]
+    )
+    assert told == [(0, "nothing can be read")] * len(told)
+    assert window.ask("GET", f"/deployments/{known['alarm']}")["name"] == "alarm"
+    assert window.waiting(asking).question_id == question
+    assert window.made(asking) == []
+    assert len(window.app.runs.listed(limit=1000)) == runs
+
+
+@pytest.mark.parametrize(
+    "host", ["attacker.example", "127.0.0.1.attacker.example:4200", "attacker.example:80", "", "[::1"]
+)
+def test_a_call_by_a_foreign_name_gets_nothing_whatever_it_knows(window: Window, host: str) -> None:
+    known = headers(auth_string(window.app.settings))
+    for path in ("/", "/ui-settings", "/api/health", "/api/admin/version"):
+        refused = httpx.get(f"{window.sandbox.prefect_url}{path}", headers={**known, "Host": host}, timeout=PATIENCE)
+        assert (refused.status_code, refused.text) == (400, "Invalid host header")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_every_name_of_this_machine_leads_to_prefects_pages_which_ask_no_other_server(
+    window: Window, host: str
+) -> None:
+    settings = httpx.get(f"{window.sandbox.prefect_url}/ui-settings", headers={"Host": f"{host}:9"}, timeout=PATIENCE)
+    assert (settings.json()["api_url"], settings.json()["auth"]) == ("/api", "BASIC")
+    assert settings.headers["Content-Security-Policy"] == POLICY
+
+
+def test_the_auth_string_is_made_once_for_its_owner_alone_and_stands_in_no_log_and_no_command(window: Window) -> None:
+    file = window.sandbox.data / "prefect" / "auth-string"
+    made = file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(made) > 40
+    assert auth_string(window.app.settings) == made_in(file.parent) == made
+    assert [name for name in ("prefect", "worker") if made in window.sandbox.log(name)] == []
+    assert [command for command in _commands() if made.encode() in command] == []
+
+
+def test_check_is_content_with_the_closed_server_and_tells_of_an_auth_string_that_it_refuses(window: Window) -> None:
+    settings = window.app.settings
+    assert (left_open(settings), refused(settings)) == ([], [])
+    wrong = settings.prefect.model_copy(update={"auth_string": SecretStr("operator:another")})
+    (told,) = refused(settings.model_copy(update={"prefect": wrong}))
+    assert "[prefect] auth_string: Prefect's server refuses it" in told
+    assert "another" not in told
+
+
+def _commands() -> Iterator[bytes]:
+    """Return the command line of every process of this machine."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            yield command.read_bytes()

@@ -48,6 +48,7 @@ from orchestrator.bootstrap import Application, use
 from orchestrator.capabilities import FileLinks
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
+from orchestrator.prefect_lane.access import auth_string
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_at
 from orchestrator.prefect_lane.notices import ConnectionNotices
@@ -265,7 +266,8 @@ def tick(request: Errand) -> None:
 def apart(sandbox: Sandbox, folder: Path, text: str, **plugins: ModuleType) -> Application:
     """Return an application with a record and a work pool of its own, on the same Prefect server."""
     (pool,) = list(plugins)[:1]
-    prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = '{pool}'}}\n"
+    login = auth_string(sandbox.settings())
+    prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = '{pool}', auth_string = '{login}'}}\n"
     store = f"store = {{url = 'sqlite:///{folder}/record.db', key_file = '{folder}/keys/kek'}}\n"
     return Application(load(folder, prefect + store + text), plugins=PluginHost(disabled=["flows"], extra=plugins))
 
@@ -283,7 +285,7 @@ def start(app: Application) -> None:
 def ticking(sandbox: Sandbox, folder: Path, text: str = "", *processes: object) -> list[dict[str, Any]]:
     """Register as a worker does at its start, in a work pool of its own; return the schedules of the process."""
     app = apart(sandbox, folder, text, ticks=with_processes(*processes))
-    with prefect_at(app.settings.prefect.api_url):
+    with prefect_at(app.settings):
         start(app)
     app.record.store.close()
     schedules: list[dict[str, Any]] = sandbox.ask_prefect("GET", "/deployments/name/tick/tick")["schedules"]
@@ -372,7 +374,7 @@ def test_deployment_says_that_a_connection_is_refused_until_it_works_again(sandb
 
         return wait_until(found, PATIENCE) or {}
 
-    with prefect_at(app.settings.prefect.api_url):
+    with prefect_at(app.settings):
         start(app)
         assert says()["description"] == "See whether the files are there."
         app.health.report("shelf", ConnectionState.DENIED, "the key has expired: make a new one")

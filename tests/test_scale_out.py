@@ -23,6 +23,7 @@ from sqlalchemy import func, select, update
 
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Run, RunState
+from orchestrator.prefect_lane.access import left_open
 from orchestrator.prefect_lane.mirror import TAG
 from orchestrator.prefect_lane.vacuum import PrefectRetention
 from orchestrator.record.clock import utc_now
@@ -133,6 +134,14 @@ def test_prefect_on_postgresql_and_redis_shows_every_run_once(day: Day) -> None:
     assert set(names) <= {run.run_id for run in day.runs}
     written = {"filter": {"event": {"name": ["prefect.flow-run.Completed"]}}}
     wait_until(lambda: day.cluster.prefect.ask("/events/filter", written)["total"] >= shown)
+
+
+def test_a_server_that_asks_nobody_who_they_are_is_told_of(day: Day) -> None:
+    (told,) = left_open(day.cluster.app.settings)
+    assert "[prefect] api_url: Prefect's server answers without a log-in" in told
+    elsewhere = day.cluster.app.settings.prefect.model_copy(update={"serve": False})
+    (told,) = left_open(day.cluster.app.settings.model_copy(update={"prefect": elsewhere}))
+    assert told.endswith("write the same here as the secret prefect__auth_string")
 
 
 def test_flow_runs_are_deleted_by_rule_but_for_those_that_wait_for_a_person(day: Day) -> None:

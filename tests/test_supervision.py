@@ -21,7 +21,7 @@ from orchestrator.sandbox.systems import free_port
 from orchestrator.service.children import TIED, children_of
 from orchestrator.service.lock import locked
 from orchestrator.service.supervision import LONGEST_PAUSE_SECONDS, how, pause_after
-from orchestrator.settings import PrefectSettings, Settings, WorkerSettings
+from orchestrator.settings import PrefectSettings, ServiceSettings, Settings, WorkerSettings
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -166,12 +166,24 @@ def test_a_child_that_does_not_listen_ends_all_the_same_when_its_supervisor_is_g
     assert "`orchestrator up` is gone: this process stops within 0.1 s" in said
 
 
-def test_prefect_is_not_told_our_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefect_is_not_told_our_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_CONNECTIONS__SHOP__URL", "a secret")
-    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{free_port(0)}/api"))
+    settings = here(tmp_path, free_port(0))
     environments = [child.whole_environment() for child in children_of(settings, Form.JSON)]
     told = [environment.get("ORCHESTRATOR_CONNECTIONS__SHOP__URL") for environment in environments]
     assert told == ["a secret", "a secret", None]
+
+
+def test_the_auth_string_reaches_prefect_in_its_environment_and_is_no_argument(tmp_path: Path) -> None:
+    *_, prefect = children_of(here(tmp_path, free_port(0)), Form.JSON)
+    made = (tmp_path / "prefect" / "auth-string").read_text()
+    assert prefect.whole_environment()["PREFECT_SERVER_API_AUTH_STRING"] == made
+    assert made not in " ".join([str(prefect), *prefect.command(0, 1, Form.JSON)])
+
+
+def here(data: Path, port: int) -> Settings:
+    address = f"http://127.0.0.1:{port}/api"
+    return Settings(prefect=PrefectSettings(api_url=address), service=ServiceSettings(data=data))
 
 
 def test_what_cannot_start_stops_everything_before_it_was_ready_once(tmp_path: Path, start: Start) -> None:
@@ -251,7 +263,7 @@ def test_prefects_server_is_ours_if_it_is_on_this_machine_or_we_are_told(
 def test_prefect_is_run_only_where_nothing_listens_yet(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{port}/api"))
+        settings = here(tmp_path, port)
         with pytest.raises(ConfigurationError, match=rf"cannot listen at 127.0.0.1, port {port} .*write serve = false"):
             children_of(settings, Form.JSON)
     names = [child.name for child in children_of(settings, Form.JSON)]

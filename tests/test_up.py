@@ -179,7 +179,9 @@ def _install_plugin(data: Path) -> None:
 def test_one_command_starts_everything_and_says_where_it_is(up: Up) -> None:
     wait_until(lambda: up.ready() == {"ready": True, "hooks": True, "worker": True, "processes": True, "prefect": True})
     said = [line["message"] for line in up.lines() if line["service"] == "up"]
-    assert f"Prefect UI {up.sandbox.prefect_url}" in said
+    password = up.data / "prefect" / "auth-string"
+    assert f"Prefect UI {up.sandbox.prefect_url} (log in with the whole content of {password})" in said
+    up.canaries.values["auth_string"] = password.read_text()
     assert f"Webhooks {up.sandbox.gateway_url}/hooks/NAME (leaky, unsigned)" in said
     assert f"Metrics {up.sandbox.status_url}/metrics" in said
     assert up.sandbox.run("ready").stdout == "Ready.\n"

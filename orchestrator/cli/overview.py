@@ -9,6 +9,7 @@ from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.kernel.kernel import capability_name
+from orchestrator.prefect_lane.access import left_open, refused
 
 
 def plugins(*, json: Json = False) -> None:
@@ -65,12 +66,13 @@ def check(*, json: Json = False) -> int:
     problems += [
         f'plug-in "{report.name}": {report.problem}' for report in app.plugins.reports if report.state == "broken"
     ]
+    problems += refused(app.settings)
     rows = [
         {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": _seen(app, found)}
         for found in check_connections(app.connections)
     ]
     rows.append(_desk(app))
-    advice = [*_advice(app), *app.connections.slower_than(app.runs.lease)]
+    advice = [*_advice(app), *app.connections.slower_than(app.runs.lease), *left_open(app.settings)]
     if json:
         print_json({"problems": problems, "advice": advice, "connections": rows})
     else:

@@ -65,7 +65,7 @@ def worker(*, only_runs: OnlyRuns = False, log: Log = None) -> None:
         log: How the log is written.
     """
     app = _part("worker", log)
-    point_prefect_at(app.settings.prefect.api_url)
+    point_prefect_at(app.settings)
     from orchestrator.worker.work import work
 
     work(app, only_runs=only_runs)

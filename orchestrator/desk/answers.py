@@ -1,6 +1,7 @@
 """Limits of what goes out by itself: nobody is buried in our mail, and no robot is answered for ever.
 
-Mails that a person had a hand in, and runs that neither a mail nor a webhook started, are not limited.
+Mails that a person had a hand in, and runs that a person started on this machine, are not limited. Those that were
+started in Prefect have a limit of their own (``prefect_limit``).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _DELIVERIES = Prepared(
     .limit(1)
 )
 _RUN = Prepared(select(run.c.parent_run_id, run.c.process).where(run.c.run_id == bindparam("of")))
-_FORGET = Prepared(
+FORGET = Prepared(
     delete(automatic_answer).where(
         automatic_answer.c.started_by == bindparam("kind"), automatic_answer.c.at < bindparam("before")
     )
@@ -46,8 +47,8 @@ _THEIRS = select(func.count().label("count")).where(
     automatic_answer.c.delivery != bindparam("but_for"),
 )
 _COUNT_ALL = Prepared(_THEIRS)
-_COUNT = Prepared(_THEIRS.where(automatic_answer.c.started_by == bindparam("kind")))
-_ADD = Prepared(insert(automatic_answer))
+COUNT = Prepared(_THEIRS.where(automatic_answer.c.started_by == bindparam("kind")))
+ADD = Prepared(insert(automatic_answer))
 # A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
 _PERSONS_WORD = Prepared(
     select(audit_event.c.event_id)
@@ -80,7 +81,7 @@ class _Budget:
 
     def count(self, tx: Connection, recipient: str, since: datetime, *, but_for: str = "") -> int:
         """Return how many mails a recipient had since then, those for one delivery left out."""
-        chosen = _COUNT_ALL if self.acknowledges else _COUNT
+        chosen = _COUNT_ALL if self.acknowledges else COUNT
         values = {"whose": recipient, "since": stamp(since), "but_for": but_for}
         return int(chosen.row(tx, values if self.acknowledges else {**values, "kind": self.name}).count)
 
@@ -128,15 +129,15 @@ class AnswerLimits:
             return
         now, mail = self._clock(), request.arguments["mail"]
         recipient, budget = self._vault.lookup(counted_as(mail.to)), self._budget(tx, request, origin, limits)
-        _take_turns(tx, budget.name if isinstance(limits, MailboxSettings) else recipient)
-        _FORGET(tx, {"kind": budget.name, "before": stamp(now - DAY)})
+        take_turns(tx, budget.name if isinstance(limits, MailboxSettings) else recipient)
+        FORGET(tx, {"kind": budget.name, "before": stamp(now - DAY)})
         if problem := _why_too_many(tx, origin, budget, recipient, now):
             if mail.acknowledges:
                 raise LeftOut(problem)
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
             raise Held(reason, also=partial(_lay_on_desk, delivery=origin.delivery, reason=reason))
         row = {"effect_id": request.effect_id, "recipient": recipient, "delivery": origin.delivery, "at": stamp(now)}
-        _ADD(tx, {**row, "started_by": budget.name})
+        ADD(tx, {**row, "started_by": budget.name})
 
     def _budget(
         self, tx: Connection, request: Request, origin: Any, limits: MailboxSettings | WebhookSettings
@@ -187,7 +188,7 @@ def held_runs(record: Record) -> list[str]:
 
 def _is_held(record: Record, tx: Connection, run_id: str) -> bool:
     origin = _origin(tx, run_id)
-    if origin is None or origin.state != DeliveryState.FOR_PERSON:
+    if origin is not None and origin.state != DeliveryState.FOR_PERSON:
         return False
     stopped = next(event for event in reversed(record.trail.chain(tx, run_id)) if event.kind == "run.parked")
     return bool(stopped.data["error"] == Held.__name__)
@@ -220,7 +221,7 @@ def _has_a_persons_word(tx: Connection, run_id: str) -> bool:
     return _PERSONS_WORD.row(tx, {"run": run_id}) is not None
 
 
-def _take_turns(tx: Connection, what: str) -> None:
+def take_turns(tx: Connection, what: str) -> None:
     """Let one transaction at a time count this; SQLite has one writer anyway."""
     if tx.dialect.name == "postgresql":
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{automatic_answer.name}/{what}", 0))))

@@ -16,7 +16,7 @@ from orchestrator.kernel.waiting import due_in
 from orchestrator.prefect_lane.answering import take_answers
 from orchestrator.process import REFERENCE, ProcessFlow
 from orchestrator.record.tables import run as run_table
-from orchestrator.record.trail import Actor
+from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, Actor
 
 
 def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun, client: SyncPrefectClient) -> str | None:
@@ -69,8 +69,8 @@ def show_again(app: Application, run_id: str) -> None:
 def actor_of(flow_run: FlowRun) -> Actor:
     """Say who started a flow run; Prefect's own word for a person can be forged, so it proves nothing."""
     if flow_run.auto_scheduled:
-        return Actor(name="schedule", auth="prefect schedule")
-    return Actor(name="operator", auth="unattributed")
+        return BY_PREFECTS_SCHEDULE
+    return IN_PREFECT
 
 
 def _open(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:

@@ -12,6 +12,9 @@ from types import MappingProxyType
 
 import httpx
 
+from orchestrator.prefect_lane.access import VARIABLE, auth_string
+from orchestrator.settings import Settings
+
 HEALTH_TIMEOUT_SECONDS = 2.0
 
 QUIET: Mapping[str, str] = MappingProxyType(
@@ -28,6 +31,9 @@ QUIET: Mapping[str, str] = MappingProxyType(
 
 SERVER: Mapping[str, str] = MappingProxyType(
     {
+        # Its own pages are of its own origin; a page of any other gets no leave to read.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
+        "PREFECT_UI_API_URL": "/api",  # the pages work under whatever name they were opened
         # Logs and tables of steps whose flow run was deleted ([retention] prefect_days) go, too; flow runs are deleted
         # by our worker alone, because only the record knows which ones still wait for somebody.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
@@ -58,29 +64,34 @@ def server_environment(api_url: str, home: Path) -> dict[str, str]:
     }
 
 
-def point_prefect_at(api_url: str) -> None:
+def point_prefect_at(settings: Settings) -> None:
     """Set Prefect's environment in this process; it counts from Prefect's import on."""
-    for name, value in prefect_environment(api_url).items():
+    for name, value in prefect_environment(settings.prefect.api_url).items():
         os.environ.setdefault(name, value)
-    os.environ["PREFECT_API_URL"] = api_url
+    os.environ["PREFECT_API_URL"] = settings.prefect.api_url
+    if auth := auth_string(settings):
+        os.environ[VARIABLE] = auth
 
 
 @contextmanager
-def prefect_at(api_url: str) -> Iterator[None]:
-    """Use a Prefect server for a block, even if Prefect was imported with another one in mind."""
+def prefect_at(settings: Settings) -> Iterator[None]:
+    """Use the Prefect server of a configuration for a block, even if Prefect was imported with another one in mind."""
     if "prefect" not in sys.modules:
-        point_prefect_at(api_url)
+        point_prefect_at(settings)
     from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
         get_current_settings,
         temporary_settings,
     )
 
-    if get_current_settings().api.url == api_url:
+    api_url, auth, now = settings.prefect.api_url, auth_string(settings), get_current_settings().api
+    if now.url == api_url and (now.auth_string and now.auth_string.get_secret_value()) == auth:
         yield
         return
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
+    ours = {PREFECT_API_URL: api_url, PREFECT_API_AUTH_STRING: auth, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}
+    with temporary_settings(ours):
         yield
 
 

@@ -17,13 +17,12 @@ from orchestrator.kernel.cancelling import cancel
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.claiming import show_again
 from orchestrator.prefect_lane.worker import WarmWorker
-from orchestrator.record.trail import Actor
+from orchestrator.record.trail import IN_PREFECT
 
 AGAIN_SECONDS = 1.0
 FLOW_RUN = "prefect.flow-run."
 STATE_TYPE = "prefect.state-type"
 SCHEDULED, CANCELLING, CANCELLED = "SCHEDULED", "CANCELLING", "CANCELLED"
-OPERATOR = Actor(name="operator", auth="unattributed")
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +60,7 @@ def cancelled_in_prefect(app: Application, flow_run_id: str) -> None:
 
 def _cancel(app: Application, run: Run) -> None:
     try:
-        cancel(app.record, run.run_id, OPERATOR)
+        cancel(app.record, run.run_id, IN_PREFECT)
         app.ended.set()
     except NotRecorded:
         show_again(app, run.run_id)

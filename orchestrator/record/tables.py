@@ -236,7 +236,7 @@ automatic_answer = Table(
 """The last day's mails that went out without a person's word; ``recipient`` is a keyed hash of the address.
 
 ``started_by`` is what is counted together: ``answers`` to mails, ``acknowledgements`` of a process, both ``, unproven``
-if nothing proves who wrote the mail, or ``webhooks``.
+if nothing proves who wrote the mail, ``webhooks``, or ``prefect``, where ``delivery`` names the run.
 """
 
 connection_state = Table(

@@ -49,6 +49,10 @@ class Actor:
 
 
 SYSTEM = Actor(name="orchestrator", auth="system")
+IN_PREFECT = Actor(name="operator", auth="unattributed")
+"""Whoever pressed something in Prefect, which does not know its users."""
+BY_PREFECTS_SCHEDULE = Actor(name="schedule", auth="prefect schedule")
+"""A schedule in Prefect, which whoever gets at Prefect can make."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,20 +23,21 @@ from email.policy import default
 from email.utils import make_msgid
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
-from orchestrator.prefect_lane.environment import server_environment
+from orchestrator.prefect_lane.access import auth_string, headers
 from orchestrator.private_files import private_folder
 from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
 from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES, create_shop
-from orchestrator.settings import load_settings
+from orchestrator.service.children import prefect_server
+from orchestrator.settings import Settings, load_settings
 
 SUPPORT = "support@shop.example"
 OWNER = "owner@shop.example"
@@ -158,9 +159,9 @@ class Sandbox:
     def start_prefect(self) -> subprocess.Popen[bytes]:
         """Start the Prefect server and its UI, without waiting for it; again after a stop, at the same address."""
         self._tell_addresses()
-        self._environment |= server_environment(f"{self.prefect_url}/api", self.data.absolute() / "prefect")
-        command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._prefect_port)]
-        return self._start("prefect", command)
+        server = prefect_server(self.settings())
+        self._environment |= {"PREFECT_HOME": server.environment["PREFECT_HOME"]}
+        return self._start("prefect", ["-m", server.module, *server.arguments], server.environment)
 
     def _tell_addresses(self) -> None:
         self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
@@ -181,9 +182,13 @@ class Sandbox:
         """Return what a process has logged so far."""
         return (self.data / f"{name}.log").read_text()
 
+    def settings(self) -> Settings:
+        """Return the configuration as our programs read it."""
+        return load_settings(self._config, self._environment)
+
     def application(self) -> Application:
         """Return our application as the worker has it."""
-        return Application(load_settings(self._config, self._environment))
+        return Application(self.settings())
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Call our command line."""
@@ -238,7 +243,7 @@ class Sandbox:
         request = urllib.request.Request(  # noqa: S310 - our own server on this machine
             f"{self.prefect_url}/api{path}",
             data,
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", **headers(auth_string(self.settings()))},
             method=method,
         )
         try:
@@ -252,10 +257,12 @@ class Sandbox:
         except OSError:
             return None
 
-    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, name: str, arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self.data / f"{name}.log").open("ab"))
-        command = [sys.executable, *arguments]
-        process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own commands
+        command, given = [sys.executable, *arguments], {**self._environment, **environment}
+        process = subprocess.Popen(command, env=given, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own commands
         self._stack.callback(_stop, process)
         return process
 

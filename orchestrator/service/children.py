@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Form
 from orchestrator.metrics.sharing import VARIABLE
-from orchestrator.prefect_lane.environment import server_environment
+from orchestrator.prefect_lane.access import SERVER_VARIABLE, auth_string, home_of, made_in
 from orchestrator.settings import Settings
 from orchestrator.settings.places import PREFIX
 
@@ -60,13 +60,13 @@ def children_of(settings: Settings, form: Form) -> list[Child]:
     Raises:
         ConfigurationError: Something else listens where Prefect's server is to be.
     """
-    home = settings.service.data.absolute() / "prefect"
+    home = home_of(settings)
     runners = [
         _ours(f"worker-{number}", ("worker", "--only-runs"), form, home)
         for number in range(2, settings.worker.processes + 1)
     ]
     ours = [_ours("gateway", ("gateway",), form, home), _ours("worker", ("worker",), form, home), *runners]
-    return [*ours, _prefect(settings, home)] if settings.prefect.is_served else ours
+    return [*ours, prefect_server(settings)] if settings.prefect.is_served else ours
 
 
 def _ours(name: str, command: tuple[str, ...], form: Form, home: Path) -> Child:
@@ -75,14 +75,20 @@ def _ours(name: str, command: tuple[str, ...], form: Form, home: Path) -> Child:
     return Child(name=name, module="orchestrator", arguments=(*command, "--log", form), environment=environment)
 
 
-def _prefect(settings: Settings, home: Path) -> Child:
+def prefect_server(settings: Settings) -> Child:
+    """Return Prefect's own server, for which an auth string is made if there is none yet.
+
+    Raises:
+        ConfigurationError: Something else listens where it is to be, or the auth string cannot be kept.
+    """
     host, port = settings.prefect.address
     _refuse_taken(host, port)
+    home = home_of(settings)
     return Child(
         name="prefect",
-        module="prefect",
-        arguments=("server", "start", "--host", host, "--port", str(port)),
-        environment=server_environment(settings.prefect.api_url, home),
+        module="orchestrator.prefect_lane.server",
+        arguments=(host, str(port), settings.prefect.api_url),
+        environment={"PREFECT_HOME": str(home), SERVER_VARIABLE: auth_string(settings) or made_in(home)},
         is_ours=False,
     )
 

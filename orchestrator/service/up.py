@@ -15,6 +15,7 @@ import httpx
 from orchestrator.logs import Form
 from orchestrator.metrics import Measures, share
 from orchestrator.metrics.sharing import clear
+from orchestrator.prefect_lane.access import how_to_sign_in
 from orchestrator.service.children import children_of
 from orchestrator.service.lock import locked
 from orchestrator.service.supervision import Supervisor
@@ -115,9 +116,9 @@ def _tell(settings: Settings, form: Form) -> None:
     """Say where everything is."""
     status = status_url(settings)
     hooks = ", ".join(sorted(settings.webhooks)) or "none is configured"
-    served = "" if settings.prefect.is_served else " (not run by this command)"
+    served = how_to_sign_in(settings) if settings.prefect.is_served else "not run by this command"
     lines = (
-        f"Prefect UI   {settings.prefect.ui_url}{served}",
+        f"Prefect UI   {settings.prefect.ui_url} ({served})",
         f"Webhooks     {gateway_url(settings)}/hooks/NAME ({hooks})",
         f"Readiness    {status}/ready",
         f"Metrics      {status}/metrics",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.capabilities import EmailAddress
@@ -70,7 +70,11 @@ class PrefectSettings(Section):
     """The Prefect server that shows the runs and starts scheduled ones."""
 
     api_url: Annotated[str, AfterValidator(http_url)] = "http://127.0.0.1:4200/api"
+    auth_string: SecretStr | None = None
+    """What that server asks for (its ``PREFECT_SERVER_API_AUTH_STRING``); ``orchestrator up`` makes one for its own."""
     work_pool: Annotated[str, Field(min_length=1)] = "orchestrator"
+    answers_per_day: Annotated[int, Field(ge=1)] = 20
+    """At most so many mails a day to one address, by runs that were started in Prefect; then a person must decide."""
     serve: bool | None = None
     """Whether ``orchestrator up`` runs the server itself; without a word, it does if ``api_url`` is on this machine."""
     host: Annotated[str, Field(min_length=1)] | None = None

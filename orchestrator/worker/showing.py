@@ -9,6 +9,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from orchestrator.bootstrap import Application
+from orchestrator.prefect_lane.access import auth_string, headers
 from orchestrator.prefect_lane.healing import heal
 from orchestrator.prefect_lane.mirror import PrefectMirror
 from orchestrator.prefect_lane.notices import ConnectionNotices
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 def mirror(app: Application, stop: Event) -> None:
     """Show ended and stopped runs in Prefect, and connections that do not work, until the worker stops."""
-    api_url = app.settings.prefect.api_url
-    with httpx.Client(base_url=api_url, timeout=CALL_SECONDS) as http, SyncPrefectClient(api_url) as client:
+    api_url, auth = app.settings.prefect.api_url, auth_string(app.settings)
+    http = httpx.Client(base_url=api_url, headers=headers(auth), timeout=CALL_SECONDS)
+    with http, SyncPrefectClient(api_url, auth_string=auth) as client:
         _keep_up(app, ConnectionNotices(app, client), PrefectMirror(app, http, client), stop)
 
 

@@ -10,6 +10,7 @@ from threading import Event
 import httpx
 
 from orchestrator.bootstrap import Application
+from orchestrator.prefect_lane.access import auth_string, headers
 from orchestrator.prefect_lane.vacuum import PrefectRetention
 from orchestrator.retention import InboxRetention
 
@@ -57,7 +58,8 @@ def _vacuum_inbox(retention: InboxRetention, stop: Event) -> None:
 
 
 def _vacuum_prefect(app: Application, stop: Event) -> None:
-    with httpx.Client(base_url=app.settings.prefect.api_url, timeout=CALL_SECONDS) as http:
+    login = headers(auth_string(app.settings))
+    with httpx.Client(base_url=app.settings.prefect.api_url, headers=login, timeout=CALL_SECONDS) as http:
         retention = PrefectRetention(app, http)
         if deleted := retention.vacuum(stop.wait):
             logger.info("%d flow runs were deleted in Prefect (%s)", deleted, retention.rule)
