@@ -4,3 +4,11 @@ A process (in ``flows``) says what should happen, in the words of the business. 
 ``connectors``) is how one system does it. This package joins them, runs them and records every run;
 it knows no vendor and no process by name.
 """
+
+from __future__ import annotations
+
+import os
+
+# Prefect would tell its makers of its first import at a terminal. This is read before anything of ours imports it.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

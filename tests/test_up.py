@@ -21,6 +21,7 @@ import httpx
 import pytest
 from sample_gateway import PATIENCE_SECONDS, wait_until
 from sample_hooks import signed
+from sample_lookups import foreign, record_lookups
 from sample_prefect import retry
 from test_supervision import is_alive
 
@@ -143,6 +144,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     _write_secrets(data, canaries)
     _install_plugin(data)
     inherited = dict(os.environ)
+    record_lookups(data / "plugins")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(data / "plugins"), str(TESTS)])
     try:
         with Sandbox(data, config, prefect_port=0) as sandbox:
@@ -239,6 +241,12 @@ def test_nothing_leaks_whatever_crashes(up: Up) -> None:
     assert found == []
     blind = [place for place, content in places.items() if b"leaky" not in content]
     assert blind == [], "the search would have found nothing there"
+
+
+def test_no_process_of_the_service_looks_up_a_name_outside_of_this_machine(up: Up) -> None:
+    told = up.data / "plugins" / "looked-up"
+    assert "127.0.0.1" in told.read_text()
+    assert foreign(told) == set()
 
 
 def _write_broken_mail(up: Up, name: str) -> None:

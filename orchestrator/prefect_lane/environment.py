@@ -23,14 +23,13 @@ QUIET: Mapping[str, str] = MappingProxyType(
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",  # results belong to the record
         "PREFECT_WORKER_QUERY_SECONDS": "10",  # events wake the worker; the poll is for what they miss
         "PREFECT_CLIENT_MAX_RETRIES": "2",  # what Prefect misses, the record holds
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
 )
 
 
 SERVER: Mapping[str, str] = MappingProxyType(
     {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Its own pages are of its own origin; a page of any other gets no leave to read.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
         "PREFECT_UI_API_URL": "/api",  # the pages work under whatever name they were opened
