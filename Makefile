@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The demo needs less; what is installed for the tests is enough for it, too.
+DEMO := $(if $(wildcard $(INSTALLED)),$(INSTALLED),$(VENV)/.installed-demo)
 ONCE ?=
 # A file's tests stay together: they share the servers that they start.
 IN_PARALLEL := --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-deep bench lint format reference clean
 
-demo: $(INSTALLED)
+demo: $(DEMO)
 	$(BIN)/orchestrator demo $(if $(ONCE),--once)
 
 test: lint
@@ -41,8 +43,15 @@ clean:
 	rm -rf $(VENV) data/sandbox .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Bytecode is compiled at install: otherwise each new process would compile Prefect anew.
+define install
+$(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install --upgrade --progress-bar on "pip>=24" -c constraints.txt
+$(BIN)/python -m pip install --progress-bar on --compile --constraint constraints.txt --editable ".[$(1)]"
+touch $@
+endef
+
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --upgrade --progress-bar on "pip>=24" -c constraints.txt
-	$(BIN)/python -m pip install --progress-bar on --compile --constraint constraints.txt --editable ".[dev]"
-	touch $(INSTALLED)
+	$(call install,dev)
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt
+	$(call install,sandbox)

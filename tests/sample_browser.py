@@ -14,8 +14,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+import pytest
+
 PATIENCE_SECONDS = 120
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # Without a content type a call needs no leave of the server (CORS), and Prefect takes its body for JSON all the same.
 PAGE = """<!doctype html><title>A page</title><script>
 const tries = TRIES;
@@ -76,6 +78,8 @@ def tried_by_a_page(calls: Sequence[tuple[str, str, Any]]) -> list[tuple[int, st
 
 
 def _visited(port: int, told: SimpleQueue[bytes]) -> bytes:
+    if CHROMIUM is None:
+        pytest.skip("needs the browser Chromium; Debian: apt-get install chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         switches = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         browser = subprocess.Popen(

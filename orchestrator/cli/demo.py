@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from orchestrator.cli.output import Json, complain, fields, print_json
+from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import ConfigurationError
 
-CONFIG = Path("config/sandbox.toml")
+if TYPE_CHECKING:
+    from orchestrator.sandbox.systems import Sandbox
+
 ORDERS = {"shop-sql": {"order_records": "shop"}, "keap": {"order_records": "crm"}}
 """What each choice of ``--crm`` binds."""
 MAIL: dict[str, dict[str, str]] = {"smtp": {}, "gmail": {"mailer": "gmail", "notifier": "gmail"}}
 """What each choice of ``--mail`` binds."""
+BESIDE = ("check", "runs", "inbox", "decisions", "audit tail", "audit verify")
+"""Commands to begin with, in another terminal."""
 
 
 def demo(
@@ -39,16 +47,23 @@ def demo(
         once: Stop when the job is done.
         crm: Which system knows the orders: a shop's database, or Keap. Nothing but one binding differs.
         mail: Where the support address lies: with a provider that speaks SMTP and IMAP, or with Gmail.
-        data: Where databases and logs lie.
+        data: Where databases, logs and the configuration of the demo lie; all of it begins anew with each start.
         json: Print what was seen as JSON.
     """
-    if not CONFIG.is_file():
-        raise ConfigurationError(f"{CONFIG} is not here; start the demo in the project's directory")
-    from orchestrator.sandbox.demo import Demo
-    from orchestrator.sandbox.systems import Sandbox
-
+    if CONFIG_VARIABLE in os.environ:
+        raise ConfigurationError(
+            f"the demo has a configuration of its own, {data}/orchestrator.toml: leave out --config, and unset "
+            f"${CONFIG_VARIABLE}; to run yours, call: orchestrator up"
+        )
+    try:
+        from orchestrator.sandbox.demo import Demo
+        from orchestrator.sandbox.systems import Sandbox
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(
+            f"the demo's systems are not installed ({exc.name}): pip install 'process-orchestrator[sandbox]'"
+        ) from exc
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the systems are stopped on the way out
-    with Sandbox(data, CONFIG, bindings=ORDERS[crm] | MAIL[mail]) as sandbox:
+    with Sandbox(data, bindings=ORDERS[crm] | MAIL[mail]) as sandbox:
         seen = Demo(sandbox, _progress).run()
         _progress(
             f"\nThe reply lay in the mailbox {seen.reply_after_seconds:.1f} s after the start; "
@@ -57,20 +72,37 @@ def demo(
         if json:
             print_json(fields(seen))
         if not once:
-            _stay(seen.prefect_ui, sandbox.status_url)
+            _stay(sandbox)
     return 0
 
 
-def _stay(prefect_ui: str, status: str) -> None:
-    _progress(
-        f"Prefect UI: {prefect_ui}/deployments - start lost-download from its form.\n"
-        f"Gateway: {status}/ready and {status}/metrics\n"
-        f"In another terminal: orchestrator --config {CONFIG} runs, inbox, decisions, audit tail, audit verify\n"
-        "Ctrl-C ends the demo."
-    )
+def _stay(sandbox: Sandbox) -> None:
+    for line in _what_next(sandbox):
+        _progress(line)
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
+
+
+def _what_next(sandbox: Sandbox) -> Iterator[str]:
+    """Say what somebody can look at and do; commands can be pasted into another terminal, in whatever folder."""
+    from orchestrator.prefect_lane.access import how_to_sign_in
+    from orchestrator.sandbox.customer import SUPPORT
+    from orchestrator.sandbox.shop import THREE_PURCHASES
+    from orchestrator.sandbox.systems import PASSWORD, STRANGER, customers
+
+    python, config = shlex.quote(sys.executable), shlex.quote(str(sandbox.config))
+    words = shlex.join([THREE_PURCHASES, "I lost my download", "I lost my download of the raglan sweater pattern."])
+    yield f"\nPrefect UI: {sandbox.prefect_url} - start lost-download from its form, under Deployments."
+    yield f"To sign in there, {how_to_sign_in(sandbox.settings())}."
+    yield f"Service: {sandbox.status_url}/ready and {sandbox.status_url}/metrics"
+    yield f"Mail provider: SMTP 127.0.0.1:{sandbox.mail.smtp_port}, IMAP 127.0.0.1:{sandbox.mail.imap_port}, no TLS."
+    yield f"Its mailboxes, each with the password {PASSWORD}: {', '.join([SUPPORT, *customers(), STRANGER])}"
+    yield "In another terminal, write as a customer:"
+    yield f"    {python} -m orchestrator.sandbox.customer {sandbox.mail.smtp_port} {words}"
+    yield "See whether everything works, and what became of it:"
+    yield from (f"    {python} -m orchestrator --config {config} {command}" for command in BESIDE)
+    yield "Ctrl-C ends the demo."
 
 
 def _progress(line: str) -> None:

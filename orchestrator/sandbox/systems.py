@@ -8,19 +8,18 @@ import json
 import os
 import random
 import shutil
-import smtplib
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from email.message import EmailMessage, Message
+from email.message import Message
 from email.policy import default
-from email.utils import make_msgid
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -28,18 +27,21 @@ from typing import Any, Self
 
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.prefect_lane.access import auth_string, headers
-from orchestrator.private_files import private_folder
+from orchestrator.private_files import private_file
+from orchestrator.sandbox.configuration import PACKAGED, as_toml, moved
+from orchestrator.sandbox.customer import SUPPORT, write
 from orchestrator.sandbox.gmail import READ_AND_SEND, GmailBox, GmailServer, smtp_to
 from orchestrator.sandbox.keap import KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES, create_shop
 from orchestrator.service.children import prefect_server
+from orchestrator.service.lock import locked
 from orchestrator.settings import Settings, load_settings
+from orchestrator.settings.places import PREFIX
 
-SUPPORT = "support@shop.example"
 OWNER = "owner@shop.example"
 STRANGER = "stranger@example.com"
 PASSWORD = "sandbox-password"
@@ -52,8 +54,10 @@ LOOK_SECONDS = 0.1
 CALL_SECONDS = 20.0
 QUIET_PORTS = range(20_000, 30_000)
 TRIES = 50
-BEGUN_ANEW = ("orchestrator.db*", "shop.db*", "*.log")
-"""What an earlier start left behind; Prefect's own database stays, since making it takes longest."""
+BEGUN_ANEW = ("orchestrator.db*", "shop.db*", "*.log", "prefect/prefect.db*")
+"""What an earlier start left behind."""
+CONFIG_FILE = "orchestrator.toml"
+"""The configuration of a start, in the data folder: with it, every command works beside the sandbox."""
 
 
 class SandboxError(OrchestratorError):
@@ -64,17 +68,23 @@ class Sandbox:
     """The systems, started together and stopped together.
 
     Args:
-        data: Where databases and logs lie; the record begins anew with each start.
-        config: The sandbox's configuration; addresses of the systems are handed over in the environment.
+        data: Where databases and logs lie; the record, and what Prefect shows, begin anew with each start.
+        config: Another configuration than the packaged one. With the places of the systems it is written into ``data``.
         bindings: Capability to connection, where it is to be another one than the configuration says.
         prefect_port: Where Prefect is to listen, if that port is free; 0 for any.
     """
 
     def __init__(
-        self, data: Path, config: Path, *, bindings: Mapping[str, str] | None = None, prefect_port: int = PREFECT_PORT
+        self,
+        data: Path,
+        config: Path = PACKAGED,
+        *,
+        bindings: Mapping[str, str] | None = None,
+        prefect_port: int = PREFECT_PORT,
     ) -> None:
-        self.data = data.absolute()  # paths in the configuration count from its own folder
-        self._config = config.absolute()
+        self.data = data.absolute()
+        self.config = self.data / CONFIG_FILE
+        self._template = config
         self._stack = ExitStack()
         self._bindings = dict(bindings or {})
         self._gmail_box = GmailBox(SUPPORT)
@@ -82,21 +92,20 @@ class Sandbox:
         self.mail = MailServer(dict.fromkeys([SUPPORT, OWNER, *customers(), STRANGER], PASSWORD), routes=routes)
         self.files = ObjectStore()
         self.crm = KeapServer()
-        self.prefect_url = ""
-        self.gateway_url = ""
-        self.status_url = ""
         self._prefect_port = free_port(prefect_port)
         self._gateway_port = free_port(GATEWAY_PORT if prefect_port else 0)
+        self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
+        self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
         self._status_port = free_port(STATUS_PORT if prefect_port else 0)
+        self.status_url = f"http://127.0.0.1:{self._status_port}"
         self._service: subprocess.Popen[bytes] | None = None
         self._started_at = datetime.now(UTC)
-        self._environment = dict(os.environ)
+        # What is exported for another installation is none of the sandbox's business.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self._environment = {**inherited, CONFIG_VARIABLE: str(self.config)}
 
     def __enter__(self) -> Self:
-        private_folder(self.data)
-        for old in (old for pattern in BEGUN_ANEW for old in self.data.glob(pattern)):
-            old.unlink()
-        shutil.rmtree(self.data / "keys", ignore_errors=True)
+        begin_anew(self.data)
         return self
 
     def __exit__(
@@ -110,22 +119,26 @@ class Sandbox:
             self._stack.enter_context(system)
         fill(self.crm.crm)
         shop = create_shop(self.data / "shop.db")
-        self._environment |= {
-            CONFIG_VARIABLE: str(self._config),
-            "ORCHESTRATOR_STORE__URL": f"sqlite:///{self.data / 'orchestrator.db'}",
-            "ORCHESTRATOR_STORE__KEY_FILE": str(self.data / "keys" / "kek"),
-            "ORCHESTRATOR_CONNECTIONS__SHOP__URL": shop.url,
-            "ORCHESTRATOR_CONNECTIONS__CRM__BASE_URL": self.crm.base_url,
-            "ORCHESTRATOR_CONNECTIONS__FILES__ENDPOINT_URL": self.files.endpoint_url,
-            "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__SMTP__PORT": str(self.mail.smtp_port),
-            "ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__IMAP__PORT": str(self.mail.imap_port),
-            **{f"ORCHESTRATOR_BINDINGS__{need.upper()}": name for need, name in self._bindings.items()},
+        places = {
+            "store.url": f"sqlite:///{self.data / 'orchestrator.db'}",
+            "store.key_file": str(self.data / "keys" / "kek"),
+            "connections.shop.url": shop.url,
+            "connections.crm.base_url": self.crm.base_url,
+            "connections.files.endpoint_url": self.files.endpoint_url,
+            "connections.support_mail.smtp.port": self.mail.smtp_port,
+            "connections.support_mail.imap.port": self.mail.imap_port,
+            "mailboxes.support.connection": "gmail" if self._is_with_gmail else "support_mail",
+            "prefect.api_url": f"{self.prefect_url}/api",
+            "gateway.port": self._gateway_port,
+            "gateway.status_port": self._status_port,
+            "service.data": str(self.data),
+            **{f"bindings.{need}": name for need, name in self._bindings.items()},
             **self._start_gmail(),
         }
+        _write_private(self.config, as_toml(moved(tomllib.loads(self._template.read_text()), places)))
 
     def start_service(self) -> subprocess.Popen[bytes]:
         """Start everything of ours, and Prefect, by ``orchestrator up``, without waiting for it."""
-        self._tell_addresses()
         self._service = self._start("up", ["-m", "orchestrator", "up"])
         return self._service
 
@@ -147,32 +160,18 @@ class Sandbox:
         gmail = self._stack.enter_context(GmailServer(self._gmail_box, deliver=smtp_to(self.mail.smtp_port)))
         token_file = self.data / "tokens" / "gmail"
         gmail.consents.grant_into(token_file, *READ_AND_SEND)
-        section = "ORCHESTRATOR_CONNECTIONS__GMAIL__"
-        moved = {
-            f"{section}ENDPOINT_URL": gmail.url,
-            f"{section}AUTH_URL": f"{gmail.url}/o/oauth2/v2/auth",
-            f"{section}TOKEN_URL": f"{gmail.url}/token",
-            f"{section}APP__TOKEN_FILE": str(token_file),
+        return {
+            "connections.gmail.endpoint_url": gmail.url,
+            "connections.gmail.auth_url": f"{gmail.url}/o/oauth2/v2/auth",
+            "connections.gmail.token_url": f"{gmail.url}/token",
+            "connections.gmail.app.token_file": str(token_file),
         }
-        return moved | ({"ORCHESTRATOR_MAILBOXES__SUPPORT__CONNECTION": "gmail"} if self._is_with_gmail else {})
 
     def start_prefect(self) -> subprocess.Popen[bytes]:
         """Start the Prefect server and its UI, without waiting for it; again after a stop, at the same address."""
-        self._tell_addresses()
         server = prefect_server(self.settings())
         self._environment |= {"PREFECT_HOME": server.environment["PREFECT_HOME"]}
         return self._start("prefect", ["-m", server.module, *server.arguments], server.environment)
-
-    def _tell_addresses(self) -> None:
-        self.prefect_url = f"http://127.0.0.1:{self._prefect_port}"
-        self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
-        self.status_url = f"http://127.0.0.1:{self._status_port}"
-        self._environment |= {
-            "ORCHESTRATOR_PREFECT__API_URL": f"{self.prefect_url}/api",
-            "ORCHESTRATOR_GATEWAY__PORT": str(self._gateway_port),
-            "ORCHESTRATOR_GATEWAY__STATUS_PORT": str(self._status_port),
-            "ORCHESTRATOR_SERVICE__DATA": str(self.data),
-        }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start our worker, without waiting for it."""
@@ -184,7 +183,7 @@ class Sandbox:
 
     def settings(self) -> Settings:
         """Return the configuration as our programs read it."""
-        return load_settings(self._config, self._environment)
+        return load_settings(self.config, self._environment)
 
     def application(self) -> Application:
         """Return our application as the worker has it."""
@@ -212,12 +211,7 @@ class Sandbox:
 
     def write_mail(self, sender: str, subject: str, text: str) -> None:
         """Write to the support address as a customer."""
-        mail = EmailMessage()
-        mail["From"], mail["To"], mail["Subject"] = sender, SUPPORT, subject
-        mail["Message-ID"] = make_msgid(domain="mail.example.com")
-        mail.set_content(text)
-        with smtplib.SMTP("127.0.0.1", self.mail.smtp_port) as smtp:
-            smtp.send_message(mail)
+        write(self.mail.smtp_port, sender, subject, text)
 
     def newest_mail(self, address: str) -> Message | None:
         """Return the newest mail as it lies in somebody's mailbox."""
@@ -269,6 +263,27 @@ class Sandbox:
     def _wait(self, name: str, answers: Callable[[], Any]) -> None:
         if not wait_until(answers, START_SECONDS):
             raise SandboxError(f"{name} is not there after {START_SECONDS:.0f} s; see the logs in {self.data}")
+
+
+def begin_anew(data: Path) -> None:
+    """Remove what an earlier start of a sandbox left behind in its folder.
+
+    Raises:
+        ConfigurationError: A sandbox is at work there, or it is another installation's folder.
+    """
+    if any((data / name).exists() for name in (CONFIG_FILE, "orchestrator.db")) and not (data / "shop.db").exists():
+        raise ConfigurationError(
+            f"{data} is another installation's, and a sandbox begins everything in its folder anew: name another folder"
+        )
+    with locked(data):
+        for old in (old for pattern in BEGUN_ANEW for old in data.glob(pattern)):
+            old.unlink()
+        shutil.rmtree(data / "keys", ignore_errors=True)
+
+
+def _write_private(file: Path, text: str) -> None:
+    private_file(file)
+    file.write_text(text, encoding="utf-8")
 
 
 def customers() -> list[str]:
