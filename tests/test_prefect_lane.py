@@ -394,6 +394,25 @@ def test_deployment_says_that_a_connection_is_refused_until_it_works_again(sandb
     app.record.store.close()
 
 
+def test_a_schedule_made_in_prefect_whose_runs_can_only_fail_is_told_of_before(sandbox: Sandbox) -> None:
+    alarm = sandbox.ask_prefect("GET", "/deployments/name/alarm/alarm")
+    schedules = f"/deployments/{alarm['id']}/schedules"
+    daily = {"schedule": {"cron": "0 3 * * *"}, "active": True}
+
+    def says(told: bool) -> bool:
+        now = sandbox.ask_prefect("GET", f"/deployments/{alarm['id']}") or {"description": ""}
+        begins = now["description"].startswith("**A schedule that was made in Prefect has no input that fits")
+        return begins if told else now["description"] == alarm["description"]
+
+    fitting = {**daily, "parameters": {"request": {"title": "Good morning"}}}
+    (kept,) = wait_until(lambda: sandbox.ask_prefect("POST", schedules, [fitting]), PATIENCE)
+    (made,) = wait_until(lambda: sandbox.ask_prefect("POST", schedules, [daily]), PATIENCE)
+    assert wait_until(lambda: says(told=True), PATIENCE)
+    wait_until(lambda: sandbox.ask_prefect("DELETE", f"{schedules}/{made['id']}") is not None, PATIENCE)
+    assert wait_until(lambda: says(told=False), PATIENCE)
+    wait_until(lambda: sandbox.ask_prefect("DELETE", f"{schedules}/{kept['id']}") is not None, PATIENCE)
+
+
 def run_for(app: Application, process: str, customer: str) -> Run | None:
     with app.record.store.read() as tx:
         subject_ref = app.record.vault.find(tx, customer)

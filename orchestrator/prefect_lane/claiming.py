@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -74,18 +75,20 @@ def actor_of(flow_run: FlowRun) -> Actor:
 
 
 def _open(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:
-    request = process.read(_request(app, process, flow_run))
+    given = flow_run.parameters
+    request = process.read(
+        scheduled_request(app, process.name, given) if flow_run.auto_scheduled else given.get("request")
+    )
     try:
         return app.open_run(process.definition, request, actor=actor_of(flow_run), prefect_run_id=str(flow_run.id))
     except IntegrityError:  # another worker was quicker
         return None
 
 
-def _request(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> object:
-    """Return the form; Prefect forgets that of a schedule which was paused meanwhile."""
-    schedule = app.settings.schedule_of(process.name, process.definition.schedule)
-    planned = schedule.request if schedule and flow_run.auto_scheduled else None
-    return flow_run.parameters.get("request", planned)
+def scheduled_request(app: Application, process: str, parameters: Mapping[str, Any]) -> object:
+    """Return the form of what a schedule starts; Prefect forgets that of a schedule which was paused meanwhile."""
+    schedule = app.settings.schedule_of(process, app.definition(process).schedule)
+    return parameters.get("request", schedule.request if schedule else None)
 
 
 def _reserve(app: Application, known: Run, flow_run: FlowRun) -> bool:

@@ -1,6 +1,7 @@
-"""What a deployment says of a connection that does not work, to whoever is about to start the process.
+"""What a deployment says to whoever is about to start the process.
 
-It says so above its description, and by a tag that lists show. The record is right: whatever worker looks at it,
+It says which connection does not work, and that a schedule which was made in Prefect has no input that fits: above its
+description, and of a connection also by a tag that lists show. The record is right: whatever worker looks at it,
 at its start or later, finds the same words.
 """
 
@@ -17,6 +18,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
 from orchestrator.bindings.guard import ConnectionState
@@ -24,6 +26,7 @@ from orchestrator.bindings.health import Ailing
 from orchestrator.bootstrap import Application
 from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
+from orchestrator.prefect_lane.claiming import scheduled_request
 from orchestrator.prefect_lane.mirror import TAG, is_refusal
 from orchestrator.record.clock import moment, stamp
 
@@ -71,7 +74,7 @@ class ConnectionNotices:
                     yield each
 
     def _say(self, deployment: DeploymentResponse, ailing: Sequence[Ailing]) -> None:
-        wanted = said_of(self._app, deployment.name, ailing)
+        wanted = said_of(self._app, deployment.name, ailing, deployment.schedules)
         if all(getattr(deployment, field) == value for field, value in wanted.items()):
             return
         before = stamp(datetime.now(UTC))
@@ -88,20 +91,40 @@ class ConnectionNotices:
             logger.warning("Prefect refuses to say of %s what ails it (%s)", deployment.name, exc.response.status_code)
 
 
-def said_of(app: Application, process: str, ailing: Sequence[Ailing]) -> dict[str, Any]:
+def said_of(
+    app: Application, process: str, ailing: Sequence[Ailing], schedules: Sequence[DeploymentSchedule] = ()
+) -> dict[str, Any]:
     """Return the description and the tags of a process's deployment.
 
     Args:
         app: The application.
         process: The process's name.
         ailing: The connections that do not work.
+        schedules: The deployment's schedules, as Prefect has them.
     """
     needed = _connections_of(app, process)
     mine = [each for each in ailing if each.connection in needed]
+    said = [*map(_sentence, mine), *([] if all(_fits(app, process, each) for each in schedules) else [_unfit(process)])]
     return {
-        "description": "\n\n".join([*map(_sentence, mine), app.processes[process].description or ""]),
+        "description": "\n\n".join([*said, app.processes[process].description or ""]),
         "tags": [TAG, *sorted({f"connection-{each.state}" for each in mine})],
     }
+
+
+def _fits(app: Application, process: str, schedule: DeploymentSchedule) -> bool:
+    """Tell whether the runs of a schedule have an input that the process takes."""
+    try:
+        app.processes[process].read(scheduled_request(app, process, schedule.parameters))
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _unfit(process: str) -> str:
+    return (
+        "**A schedule that was made in Prefect has no input that fits, so each of its runs will fail.** Delete it, and "
+        f"write the schedule with its input below `[processes.{process}.schedule]` in the configuration."
+    )
 
 
 def _connections_of(app: Application, process: str) -> set[str]:
