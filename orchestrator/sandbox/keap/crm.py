@@ -142,7 +142,9 @@ class Crm:
             "orders", self.orders.values(), tests, query, orders=("id", "order_time", "modification_time")
         )
         if not self.lists_items:
-            page["orders"] = [{**thing, "order_items": None} for thing in page["orders"]]
+            page["orders"] = [
+                {name: value for name, value in thing.items() if name != "order_items"} for thing in page["orders"]
+            ]
         return page
 
     def get_order(self, order_id: str) -> Thing:

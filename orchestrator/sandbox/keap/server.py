@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import httpx
+
 from orchestrator.sandbox.keap.crm import Crm, Refused
 from orchestrator.sandbox.keap.gate import Gate
 from orchestrator.sandbox.keap.hooks import HookDesk
@@ -246,7 +248,7 @@ class _Conversation(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        request = Request(self.command, url.path, _query(url.query), dict(self.headers.items()), body)
+        request = Request(self.command, url.path, _query(url.query), httpx.Headers(self.headers.items()), body)
         answer = self.server.keap.answer(request)
         if answer is None:
             self.close_connection = True
