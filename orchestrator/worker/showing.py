@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from threading import Event
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -25,9 +26,11 @@ logger = logging.getLogger(__name__)
 
 def mirror(app: Application, stop: Event) -> None:
     """Show ended and stopped runs in Prefect, and connections that do not work, until the worker stops."""
-    api_url, auth = app.settings.prefect.api_url, auth_string(app.settings)
-    http = httpx.Client(base_url=api_url, headers=headers(auth), timeout=CALL_SECONDS)
-    with http, SyncPrefectClient(api_url, auth_string=auth) as client:
+    api_url, auth, hooks = app.settings.prefect.api_url, auth_string(app.settings), _refusing_once(stop)
+    with (
+        httpx.Client(base_url=api_url, headers=headers(auth), timeout=CALL_SECONDS, event_hooks=hooks) as http,
+        SyncPrefectClient(api_url, auth_string=auth, httpx_settings={"event_hooks": hooks}) as client,
+    ):
         _keep_up(app, ConnectionNotices(app, client), PrefectMirror(app, http, client), stop)
 
 
@@ -49,6 +52,16 @@ def _keep_up(app: Application, notices: ConnectionNotices, shown_in: PrefectMirr
             app.ended.wait(MIRROR_SECONDS)
 
 
+def _refusing_once(stop: Event) -> dict[str, Any]:
+    """Return what lets a client make no more calls once the worker stops, however many there are to make."""
+
+    def refuse(request: httpx.Request) -> None:
+        if stop.is_set():
+            raise httpx.RequestError("this worker stops", request=request)
+
+    return {"request": [refuse]}
+
+
 def _what(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"HTTP {error.response.status_code}"
@@ -59,7 +72,7 @@ def mend(app: Application, stop: Event) -> None:
     """Compare what Prefect shows with the record, twice in the time that a lease lasts, until the worker stops."""
     while not stop.wait(app.runs.lease.total_seconds() / 2):
         try:
-            with get_client(sync_client=True) as client:
+            with get_client({"event_hooks": _refusing_once(stop)}, sync_client=True) as client:
                 heal(app, client)
         except httpx.HTTPError:
             logger.debug("Prefect does not answer; it is compared with the record later")
