@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -164,6 +165,33 @@ def test_a_child_that_does_not_listen_ends_all_the_same_when_its_supervisor_is_g
         os.close(end)
     assert child.returncode == 1
     assert "`orchestrator up` is gone: this process stops within 0.1 s" in said
+
+
+def test_every_line_of_a_server_is_a_line_of_our_log_also_its_tracebacks(tmp_path: Path) -> None:
+    tie, held = os.pipe()
+    read, signs = os.pipe()
+    port = free_port(0)
+    command = [sys.executable, "-m", TIED, str(tie), str(signs), "5", "prefect", "json", "sample_server", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    server = subprocess.Popen(command, env=environment, pass_fds=[tie, signs], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: answered(port) == 500)
+    os.close(held)
+    _, said = server.communicate(timeout=PATIENCE_SECONDS)
+    for end in (tie, read, signs):
+        os.close(end)
+    lines = [json.loads(line) for line in said.splitlines()]
+    (failed,) = (line for line in lines if line["message"].startswith("Exception in ASGI application"))
+    assert (failed["service"], failed["logger"]) == ("prefect", "uvicorn.error")
+    assert "sample_server.py" in failed["error"]
+    assert "Bergen" not in said
+
+
+def answered(port: int) -> int:
+    """Return the status of an answer, 0 if there is none."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS).status_code
+    except httpx.TransportError:
+        return 0
 
 
 def test_prefect_is_not_told_our_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ import sys
 from contextlib import suppress
 from threading import Event, Thread, Timer
 
+from uvicorn.config import LOGGING_CONFIG
+
 from orchestrator.liveness import BEAT_SECONDS, pulse
 from orchestrator.logs import Form, configure
 from orchestrator.private_files import create_privately
@@ -28,6 +30,8 @@ def main() -> None:
     descriptor, signs, seconds, name, form, module, *arguments = sys.argv[1:]
     configure(name, Form(form))
     create_privately()
+    # Prefect's server runs uvicorn as it comes, which would print in a form of its own, tracebacks over many lines.
+    LOGGING_CONFIG["loggers"].clear()
     Thread(target=_end_with_parent, args=(int(descriptor), float(seconds)), name="tie", daemon=True).start()
     Thread(target=_give_signs, args=(int(signs),), name="signs", daemon=True).start()
     sys.argv = [module, *arguments]
