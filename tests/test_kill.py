@@ -183,8 +183,8 @@ def test_a_clock_that_jumps_takes_no_run_from_the_worker_that_executes_it(worker
 def test_a_worker_killed_while_the_clock_jumps_leaves_nothing_lost_and_nothing_done_twice(
     workers: Workers, doubt: DoubtClass
 ) -> None:
-    jumps = [AHEAD + BACK, BACK + AHEAD] * 5
-    for at, struck, run_id in struck_in_jumps(workers, doubt, "SIGKILL", jumps[: cases(1, 10)]):
+    jumps = [AHEAD + BACK, BACK + AHEAD] * 8
+    for at, struck, run_id in struck_in_jumps(workers, doubt, "SIGKILL", jumps[: cases(1, 16)]):
         assert problems(workers.recover(run_id), doubt) == [], f"killed at {at}: {struck}, and the clock jumped"
 
 

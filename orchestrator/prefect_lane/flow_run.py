@@ -106,6 +106,7 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     except RunPostponed as exc:
         return Failed(name=POSTPONED, message=f"{exc}; tried again at {exc.due_at:%H:%M:%S} UTC", data=exc)
     except LeaseLost as exc:
+        get_run_logger().warning("Run %s: the lease was lost: %s", run_id, exc)
         raise Abort(str(exc)) from exc
     except RunCancelled as exc:
         return Cancelled(message=str(exc))
