@@ -20,6 +20,7 @@ BLANK = "blank"
 """The PostgreSQL database whose schema is up to date and which is otherwise empty."""
 
 os.umask(0o077)  # configurations that tests write may hold secrets
+os.environ.pop("COLUMNS", None)  # tables are as wide as the terminal, and a test has none
 hypothesis.settings.register_profile("commit", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("commit")
 

@@ -229,6 +229,7 @@ def imap_server(endpoint: OAuthEndpoint, tmp_path_factory: pytest.TempPathFactor
         part.chmod(0o755)
     file = folder / "oauth2.conf"
     file.write_text(f"tokeninfo_url = {endpoint.url}/tokeninfo?access_token=\nusername_attribute = email\n")
+    file.chmod(0o644)  # Dovecot's processes are another user's
     with DovecotServer(passwords=DOVECOT.format(file=file)) as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from orchestrator.bindings import DESK, ConnectionCheck, check_connections
@@ -72,7 +73,11 @@ def check(*, json: Json = False) -> int:
         for found in check_connections(app.connections)
     ]
     rows.append(_desk(app))
-    advice = [*_advice(app), *app.connections.slower_than(app.runs.lease), *left_open(app.settings)]
+    advice = [
+        *_advice(app),
+        *app.connections.slower_than(timedelta(seconds=app.settings.worker.lease_seconds)),
+        *left_open(app.settings),
+    ]
     if json:
         print_json({"problems": problems, "advice": advice, "connections": rows})
     else:
