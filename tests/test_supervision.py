@@ -206,7 +206,7 @@ def test_the_auth_string_reaches_prefect_in_its_environment_and_is_no_argument(t
     *_, prefect = children_of(here(tmp_path, free_port(0)), Form.JSON)
     made = (tmp_path / "prefect" / "auth-string").read_text()
     assert prefect.whole_environment()["PREFECT_SERVER_API_AUTH_STRING"] == made
-    assert made not in " ".join([str(prefect), *prefect.command(0, 1, Form.JSON)])
+    assert made not in " ".join([str(prefect), *prefect.command(0, 1, 1, Form.JSON)])
 
 
 def here(data: Path, port: int) -> Settings:
