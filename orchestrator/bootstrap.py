@@ -166,7 +166,12 @@ class Application:
         with self._guarding:
             if name not in self._guarded:
                 provides = self.connections.connector_of(name).provides
-                guard = Guard(name, self.health.reporter(name), limits=self.connections.limits_of(name))
+                guard = Guard(
+                    name,
+                    self.health.reporter(name),
+                    answered=partial(self.health.answered, name),
+                    limits=self.connections.limits_of(name),
+                )
                 self._guarded[name] = Guarded(self.connections.get(name), provides, guard)
             return self._guarded[name]
 

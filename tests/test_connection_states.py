@@ -100,4 +100,29 @@ def test_the_list_of_connections_shows_what_ails(office: Office, capsys: pytest.
     office.serve(ANNA)
     rows = {row["connection"]: row for row in Console(capsys)("connections", "--json").json}
     assert (rows["shop"]["state"], rows["shop"]["reason"]) == ("denied", str(DENIED))
-    assert rows["files"]["state"] == "working"
+    assert [rows[name]["state"] for name in ("files", "outbox")] == ["untried", "untried"]
+
+
+def test_a_connection_works_once_it_has_answered_a_run_or_a_check(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from orchestrator.bootstrap import use
+
+    def states() -> dict[str, str]:
+        return {row["connection"]: row["state"] for row in console("connections", "--json").json}
+
+    use(office.app)
+    office.app.record  # noqa: B018 - the list makes none
+    console = Console(capsys)
+    assert set(states().values()) == {"untried"}
+    office.serve(ANNA)
+    assert {name for name, state in states().items() if state == "working"} == {"shop", "files", "outbox"}
+    assert kinds(office, "connection:shop") == []
+    console("check")
+    assert set(states().values()) == {"working"}
+
+
+def test_an_answer_does_not_say_that_a_refused_credential_is_accepted(office: Office) -> None:
+    office.app.health.report("shop", ConnectionState.DENIED, "no")
+    office.serve(ANNA)
+    assert [each.connection for each in office.app.health.ailing()] == ["shop"]

@@ -56,6 +56,16 @@ def fail(guard: Guard, error: ConnectorError, times: int = 1) -> None:
             guard.call(failing(error))
 
 
+def test_the_first_answer_is_told_once(clock: Seconds) -> None:
+    told: list[str] = []
+    guard = Guard("shop", lambda *_said: None, answered=lambda: told.append("shop"), clock=clock)
+    fail(guard, DOWN)
+    assert told == []
+    for _ in range(3):
+        guard.call(lambda: 1)
+    assert told == ["shop"]
+
+
 @given(
     calls_per_minute=st.integers(1, 6000),
     burst=st.integers(1, 50),

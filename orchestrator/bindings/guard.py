@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -81,15 +81,24 @@ class Guard:
     Args:
         name: The connection.
         report: Told its state.
+        answered: Called when it answers for the first time.
         limits: The vendor's quota, if there is one.
         clock: Tells the time.
     """
 
     def __init__(
-        self, name: str, report: Report, *, limits: LimitSettings | None = None, clock: Monotonic = monotonic
+        self,
+        name: str,
+        report: Report,
+        *,
+        answered: Callable[[], None] = lambda: None,
+        limits: LimitSettings | None = None,
+        clock: Monotonic = monotonic,
     ) -> None:
         self._name = name
         self._report = report
+        self._answered = answered
+        self._has_answered = False
         self._pace = Pace(limits, clock) if limits else None
         self._clock = clock
         self._lock = Lock()
@@ -116,11 +125,13 @@ class Guard:
 
     def answers(self) -> None:
         """Note that the connection answers. That a credential is refused no more, only a check can tell."""
-        if not self._failures:
+        if not self._failures and self._has_answered:
             return
         with self._lock:
-            was_down = self._failures >= FAILURES
-            self._failures, self._rests_until = 0, 0.0
+            was_down, is_first = self._failures >= FAILURES, not self._has_answered
+            self._failures, self._rests_until, self._has_answered = 0, 0.0, True
+        if is_first:
+            self._try(self._answered, ConnectionState.WORKING)
         if was_down:
             self._tell(ConnectionState.WORKING, "")
 
@@ -174,9 +185,12 @@ class Guard:
             self._tell(ConnectionState.DOWN, str(error))
 
     def _tell(self, state: ConnectionState, reason: str) -> None:
+        self._try(partial(self._report, state, reason), state)
+
+    def _try(self, report: Callable[[], None], state: ConnectionState) -> None:
         """Report; what comes of that never changes what came of the call."""
         try:
-            self._report(state, reason)
+            report()
         except Exception as exc:  # noqa: BLE001 - the state is told again with the next call that fails, or by the watch
             logger.warning(
                 "Connection %s is %s, which could not be recorded: %s", self._name, state, type(exc).__name__

@@ -45,6 +45,17 @@ class ConnectionHealth:
         """Return what a guard tells about one connection."""
         return partial(self.report, connection)
 
+    def answered(self, connection: str) -> None:
+        """Remember that a connection has answered, unless a state of it is known: then only a change counts."""
+        row = {"connection": connection, "state": ConnectionState.WORKING, "since": stamp(self._record.clock())}
+        with self._record.store.write(durable=False) as tx:
+            insert_if_new(tx, connection_state, {**row, "reason": ""}, unique=["connection"])
+
+    def known(self) -> set[str]:
+        """Return the connections of which a state is known: they answered, or did not."""
+        with self._record.store.read() as tx:
+            return set(tx.execute(select(connection_state.c.connection)).scalars())
+
     def ailing(self) -> list[Ailing]:
         """Return the connections that do not work, by name."""
         ill = select(connection_state).where(connection_state.c.state != ConnectionState.WORKING)

@@ -19,6 +19,8 @@ from orchestrator.kernel.kernel import capability_name
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.record.clock import moment
 
+UNTRIED = "untried"
+"""What is shown of a connection that has never been called."""
 connections = App(name="connections", help="List the connections; grant one access to its system; keep its hooks.")
 connections.command(hooks)
 connections.command(reconcile)
@@ -36,7 +38,8 @@ def listed(*, json: Json = False) -> None:
     app = recorded()
     ailing = {each.connection: each for each in app.health.ailing()}
     now = app.record.clock()
-    rows = [{**_row(app, name), **_state(ailing.get(name), now)} for name in app.connections]
+    known = app.health.known()
+    rows = [{**_row(app, name), **_state(ailing.get(name), now, is_known=name in known)} for name in app.connections]
     columns = ("connection", "state", "lasting", "reason", "connector", "provides", "probes", "version")
     show(rows, columns, as_json=json, empty="No connections.")
 
@@ -90,8 +93,9 @@ def _probes(app: Application, name: str) -> list[str]:
         return []
 
 
-def _state(ailing: Ailing | None, now: datetime) -> dict[str, Any]:
+def _state(ailing: Ailing | None, now: datetime, *, is_known: bool) -> dict[str, Any]:
     if ailing is None:
-        return {"state": ConnectionState.WORKING, "since": None, "lasting": None, "reason": ""}
+        state = ConnectionState.WORKING if is_known else UNTRIED
+        return {"state": state, "since": None, "lasting": None, "reason": ""}
     lasting = now - moment(ailing.since)
     return {"state": ailing.state, "since": ailing.since, "lasting": lasting, "reason": ailing.reason}

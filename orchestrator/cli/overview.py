@@ -72,12 +72,13 @@ def check(*, json: Json = False) -> int:
         {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": _seen(app, found)}
         for found in check_connections(app.connections)
     ]
-    rows.append(_desk(app))
-    advice = [
-        *_advice(app),
-        *app.connections.slower_than(timedelta(seconds=app.settings.worker.lease_seconds)),
-        *left_open(app.settings),
-    ]
+    if (desk := _desk(app))["works"]:
+        for row in rows:
+            if row["works"]:
+                app.health.answered(str(row["connection"]))
+    rows.append(desk)
+    lease = timedelta(seconds=app.settings.worker.lease_seconds)  # also where no record opens
+    advice = [*_advice(app), *app.connections.slower_than(lease), *left_open(app.settings)]
     if json:
         print_json({"problems": problems, "advice": advice, "connections": rows})
     else:
