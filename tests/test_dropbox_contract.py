@@ -155,7 +155,7 @@ class TestDropboxFaults(FaultsContract):
 
     @pytest.fixture
     def files(self, server: DropboxServer, faults: DropboxFaults, tmp_path: Path) -> DropboxFiles:
-        return connect(server, tmp_path, api_url=faults.url, timeout_seconds=1)
+        return connect(server, tmp_path, api_url=faults.url, timeout_seconds=3)
 
     @pytest.fixture
     def ask(self, files: DropboxFiles) -> Callable[[], object]:

@@ -162,7 +162,7 @@ class TestGmailAccountSurvives(FaultsContract):
 
     @pytest.fixture
     def gmail(self, server: GmailServer, tmp_path: Path) -> GmailAccount:
-        gmail = account(server, tmp_path / "token", timeout_seconds=1)
+        gmail = account(server, tmp_path / "token", timeout_seconds=3)
         # Else the time goes to the first import of Google's libraries, and to the first access token.
         account(server, tmp_path / "token").position()
         return gmail

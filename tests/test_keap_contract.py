@@ -141,7 +141,7 @@ class TestKeapFaults(FaultsContract):
 
     @pytest.fixture
     def crm(self, keap: KeapServer, faults: KeapFaults) -> KeapAccount:
-        return connect(keap, base_url=faults.url, timeout_seconds=1)
+        return connect(keap, base_url=faults.url, timeout_seconds=3)
 
     @pytest.fixture
     def ask(self, crm: KeapAccount) -> Callable[[], object]:

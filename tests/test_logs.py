@@ -93,7 +93,7 @@ def ask() -> None:
     try:
         int(WORDS)
     except ValueError as exc:
-        raise Unavailable("connection shop does not answer nobody.else@elsewhere.example.org") from exc
+        raise Unavailable("connection till does not answer nobody.else@elsewhere.example.org") from exc
 
 
 def test_an_error_tells_its_kind_and_place_and_only_words_of_ours(records: list[logging.LogRecord]) -> None:
@@ -103,7 +103,7 @@ def test_an_error_tells_its_kind_and_place_and_only_words_of_ours(records: list[
         logging.getLogger("test.logs").exception("It failed")
     line = json.loads(JsonLines("worker").format(records[0]))
     assert line["message"] == "It failed"
-    assert line["error"].endswith("orchestrator.errors.Unavailable: connection shop does not answer [address]")
+    assert line["error"].endswith("orchestrator.errors.Unavailable: connection till does not answer [address]")
     assert "builtins.ValueError\nwhich led to:" in line["error"]
     assert "test_logs.py" in line["error"]
     assert "Bergen" not in logging.Formatter().format(records[0])

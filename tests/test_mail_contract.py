@@ -296,7 +296,7 @@ class TestMailAccountSurvives(FaultsContract):
 
     @pytest.fixture
     def mail(self, faults: MailFaults) -> MailAccount:
-        return logged_in(faults.smtp.port, faults.imap.port, timeout_seconds=1)
+        return logged_in(faults.smtp.port, faults.imap.port, timeout_seconds=3)
 
     @pytest.fixture
     def ask(self, mail: MailAccount) -> Callable[[], object]:

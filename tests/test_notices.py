@@ -160,7 +160,7 @@ class TestSlackFaults(FaultsContract):
 
     @pytest.fixture
     def change(self, faults: Address) -> Callable[[], object]:
-        notifier = SlackNotifier(PostSettings(url=faults.url + PATH, timeout_seconds=1))
+        notifier = SlackNotifier(PostSettings(url=faults.url + PATH, timeout_seconds=3))
         return lambda: notifier.notify(NOTICE, effect_id="f-1")
 
     @pytest.fixture
@@ -197,7 +197,7 @@ class TestWebhookFaults(FaultsContract):
 
     @pytest.fixture
     def change(self, faults: AnyAddress) -> Callable[[], object]:
-        notifier = WebhookNotifier(WebhookSettings(url=faults.url + PATH, secret=SECRET, timeout_seconds=1))
+        notifier = WebhookNotifier(WebhookSettings(url=faults.url + PATH, secret=SECRET, timeout_seconds=3))
         return lambda: notifier.notify(NOTICE, effect_id="f-1")
 
     @pytest.fixture

