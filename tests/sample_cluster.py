@@ -23,6 +23,7 @@ from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import RunState
+from orchestrator.prefect_lane.access import headers
 from orchestrator.prefect_lane.environment import prefect_environment
 from orchestrator.record.tables import run
 from orchestrator.sandbox.mail_server import SENT, MailServer
@@ -38,6 +39,9 @@ START_SECONDS = 180
 CONFIG = f"""
 [worker]
 lease_seconds = {LEASE_SECONDS}
+
+[gateway]
+status_port = 0    # there are several on this machine
 
 [webhooks.shop]
 process = "lost-download"
@@ -100,6 +104,7 @@ class Cluster:
             **os.environ,
             **prefect_environment(self.prefect.api_url),
             "ORCHESTRATOR_PREFECT__API_URL": self.prefect.api_url,
+            "ORCHESTRATOR_PREFECT__AUTH_STRING": self.prefect.auth_string,
             "ORCHESTRATOR_STORE__URL": postgres.new_database(),
             "ORCHESTRATOR_STORE__KEY_FILE": str(folder / "kek"),
             "ORCHESTRATOR_CONNECTIONS__SHOP__URL": create_shop(folder / "shop.db").url,
@@ -208,7 +213,9 @@ class ScaledPrefect:
             "PREFECT_HOME": str(folder / "prefect"),
             **documented(database.replace("+psycopg", "+asyncpg"), f"redis://127.0.0.1:{self._redis_port}"),
         }
-        self._http = httpx.Client(base_url=self.api_url, timeout=PATIENCE_SECONDS)
+        self.auth_string = self._environment["PREFECT_SERVER_API_AUTH_STRING"]
+        self.headers = headers(self.auth_string)
+        self._http = httpx.Client(base_url=self.api_url, headers=self.headers, timeout=PATIENCE_SECONDS)
 
     def start_api(self, stack: ExitStack) -> None:
         """Start Redis and the API, which makes its tables."""

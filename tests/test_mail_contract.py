@@ -256,8 +256,8 @@ class MailFaults:
         self.imap.hold_answer(after=b"EXAMINE")
 
     def drip(self) -> None:
-        self.smtp.trickle_answer(after=END_OF_MAIL, pause=0.4)
-        self.imap.trickle_answer(after=b"EXAMINE", pause=0.4)
+        self.smtp.trickle_answer(after=END_OF_MAIL, pause=1)
+        self.imap.trickle_answer(after=b"EXAMINE", pause=1)
 
     def garbage(self) -> None:
         self.smtp.replace_answer(after=END_OF_MAIL, by=b"<html>\r\n")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sample_gateway import wait_until
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import redact
 from orchestrator.prefect_lane.access import auth_string, headers, left_open, made_in, refused
+from orchestrator.prefect_lane.environment import prefect_answers
 from orchestrator.prefect_lane.server import names
+from orchestrator.sandbox.systems import free_port
 from orchestrator.settings import PrefectSettings, ServiceSettings, Settings
 
 
@@ -59,6 +65,24 @@ def test_one_that_cannot_be_kept_says_where(tmp_path: Path) -> None:
 def test_a_server_that_is_away_is_nothing_to_tell_of(tmp_path: Path) -> None:
     away = settings(tmp_path, api_url="http://127.0.0.1:9/api")
     assert (left_open(away), refused(away)) == ([], [])
+
+
+def test_a_server_that_asks_nobody_who_they_are_is_told_of(tmp_path: Path) -> None:
+    port = free_port(0)
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_UI_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--no-services", "--port", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    theirs = settings(tmp_path, api_url=f"http://127.0.0.1:{port}/api", serve=False)
+    with subprocess.Popen(command, env=environment, **quiet) as server:
+        try:
+            wait_until(lambda: prefect_answers(theirs.prefect.api_url))
+            (told,) = left_open(theirs)
+            (of_ours,) = left_open(settings(tmp_path, api_url=theirs.prefect.api_url))
+        finally:
+            server.kill()
+    assert "[prefect] api_url: Prefect's server answers without a log-in" in told
+    assert told.endswith("write the same here as the secret prefect__auth_string")
+    assert of_ours.endswith("stop it, and let `orchestrator up` start it")
 
 
 def test_the_server_answers_to_its_own_names(tmp_path: Path) -> None:

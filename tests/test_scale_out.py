@@ -23,7 +23,7 @@ from sqlalchemy import func, select, update
 
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Run, RunState
-from orchestrator.prefect_lane.access import left_open
+from orchestrator.prefect_lane.access import left_open, refused
 from orchestrator.prefect_lane.mirror import TAG
 from orchestrator.prefect_lane.vacuum import PrefectRetention
 from orchestrator.record.clock import utc_now
@@ -136,12 +136,9 @@ def test_prefect_on_postgresql_and_redis_shows_every_run_once(day: Day) -> None:
     wait_until(lambda: day.cluster.prefect.ask("/events/filter", written)["total"] >= shown)
 
 
-def test_a_server_that_asks_nobody_who_they_are_is_told_of(day: Day) -> None:
-    (told,) = left_open(day.cluster.app.settings)
-    assert "[prefect] api_url: Prefect's server answers without a log-in" in told
-    elsewhere = day.cluster.app.settings.prefect.model_copy(update={"serve": False})
-    (told,) = left_open(day.cluster.app.settings.model_copy(update={"prefect": elsewhere}))
-    assert told.endswith("write the same here as the secret prefect__auth_string")
+def test_a_server_on_postgresql_lets_us_in_by_the_documented_auth_string_and_nobody_without(day: Day) -> None:
+    assert (left_open(day.cluster.app.settings), refused(day.cluster.app.settings)) == ([], [])
+    assert httpx.post(f"{day.cluster.prefect.api_url}/flow_runs/filter", json={}).status_code == 401
 
 
 def test_flow_runs_are_deleted_by_rule_but_for_those_that_wait_for_a_person(day: Day) -> None:
@@ -155,7 +152,8 @@ def test_flow_runs_are_deleted_by_rule_but_for_those_that_wait_for_a_person(day:
     later = Application(kept, clock=lambda: now[0])
     before = int(day.cluster.prefect.ask("/flow_runs/count", OURS))
     assert before == DELIVERIES
-    with httpx.Client(base_url=day.cluster.prefect.api_url, timeout=PATIENCE_SECONDS) as http:
+    prefect = day.cluster.prefect
+    with httpx.Client(base_url=prefect.api_url, headers=prefect.headers, timeout=PATIENCE_SECONDS) as http:
         assert PrefectRetention(later, http).vacuum(lambda seconds: False) == 0
         now[0] += timedelta(days=2)
         assert PrefectRetention(later, http).vacuum(lambda seconds: False) == before - 1
