@@ -40,8 +40,8 @@ CONFIG = f"""
 [worker]
 lease_seconds = {LEASE_SECONDS}
 
-[gateway]
-status_port = 0    # there are several on this machine
+[processes.alarm]
+enabled = false    # nobody is notified here
 
 [webhooks.shop]
 process = "lost-download"
