@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.lost_download import LostDownload
+from flows.phrasing import phrases
 from flows.support_inbox import LONGEST_REQUEST, SupportMail, support_inbox
 from flows.wording import MOST_WORDS, asks_for_download
 from orchestrator.capabilities import IncomingMail
@@ -337,6 +338,13 @@ def test_a_complaint_starts_nothing_and_is_filed_as_nothing() -> None:
     complaint = "I cannot open my download. If I hear nothing today, I write to the ombudsman."
     outcome, inbox, cases = triaged(another("d-1", subject="My download", text=complaint))
     assert (outcome, cases.calls, inbox.settled) == ("for-person", [], {})
+
+
+def test_every_list_that_the_phrases_refer_to_is_there() -> None:
+    lists = phrases("english")._lists
+    said = {each for lines in lists.values() for line in lines for element in line for each in element.alternatives}
+    named = {name for each in said for name in ([each] if each.isupper() else filter(str.isupper, each.split()))}
+    assert named - set(lists) == {"WORDS", "FIRST NAME", "NUMBER"}
 
 
 def test_thing_and_loss_may_stand_apart() -> None:
