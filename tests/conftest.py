@@ -8,16 +8,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hand_clock import HandClock
-from postgres import PostgresServer
-from sample_runs import Bench, FakeSystem
 
 from orchestrator.kernel.consistency import audit
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.store import Store
-
-BLANK = "blank"
-"""The PostgreSQL database whose schema is up to date and which is otherwise empty."""
+from tests.support.clock import HandClock
+from tests.support.kernel_bench import Bench, FakeSystem
+from tests.support.postgres import BLANK, PostgresServer
 
 os.umask(0o077)  # configurations that tests write may hold secrets
 os.environ.pop("COLUMNS", None)  # tables are as wide as the terminal, and a test has none

@@ -1,0 +1,175 @@
+"""Keap by the contracts of the kit: orders, contacts, faults and manners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import pytest
+
+from connectors.keap import KeapAccount
+from orchestrator.capabilities import Asset, Purchase
+from orchestrator.sandbox.keap import KeapServer
+from orchestrator.testing.contracts.blind import BlindAccountContract
+from orchestrator.testing.contracts.contacts import ContactsContract
+from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.orders import OrderRecordsContract
+from orchestrator.testing.faults import FaultProxy
+from tests.support.keap_account import ANNA, Cards, account, connect
+
+LUCIA = (
+    Purchase(
+        order="1058",
+        product="The Pattern Maker's Handbook, e-book",
+        asset=Asset(key="books/pattern-makers-handbook.pdf"),
+        email="lucia.marin@example.net",
+        name="Lucía Marín",
+        bought_on=date(2026, 9, 21),
+    ),
+    Purchase(
+        order="1012",
+        product="Zippers Without Fear, video course",
+        asset=Asset(key="courses/zippers-without-fear (2025).mp4"),
+        email="lucia.marin@example.net",
+        name="Lucía Marín",
+        bought_on=date(2026, 5, 11),
+        refunded=True,
+    ),
+)
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+GARBAGE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>"
+
+
+@pytest.fixture
+def keap() -> Iterator[KeapServer]:
+    with account() as server:
+        yield server
+
+
+class TestKeapOrders(OrderRecordsContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def orders(self, keap: KeapServer) -> KeapAccount:
+        return connect(keap)
+
+    @pytest.fixture
+    def known(self) -> tuple[Purchase, ...]:
+        return LUCIA
+
+
+class TestKeapOrdersPageByPage(OrderRecordsContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def orders(self, keap: KeapServer) -> KeapAccount:
+        keap.crm.largest_page = 1
+        return connect(keap)
+
+    @pytest.fixture
+    def known(self) -> tuple[Purchase, ...]:
+        return LUCIA
+
+
+class TestKeapBlindAccount(BlindAccountContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def orders(self, keap: KeapServer) -> KeapAccount:
+        return connect(keap)
+
+    @pytest.fixture
+    def blind(self, keap: KeapServer) -> KeapAccount:
+        keap.crm.orders.clear()
+        return connect(keap)
+
+
+class TestKeapContacts(ContactsContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def contacts(self, keap: KeapServer) -> KeapAccount:
+        return connect(keap)
+
+    @pytest.fixture
+    def cards(self, keap: KeapServer) -> Cards:
+        return Cards(keap)
+
+
+class KeapFaults:
+    """Lets one call of an operation fail: the first that asks, or the one that changes something."""
+
+    def __init__(self, keap: KeapServer, network: FaultProxy) -> None:
+        self.strikes = "GET"
+        self.url = f"http://127.0.0.1:{network.port}/crm"
+        self._keap = keap
+        self._network = network
+
+    def refuse(self, status: int, **headers: str) -> None:
+        self._keap.fail_next(status, on=self.strikes, **headers)
+
+    def drop(self) -> None:
+        self._network.lose_answer(after=self.strikes.encode())
+
+    def cut(self) -> None:
+        self._network.lose_answer(after=self.strikes.encode(), passing=150)
+
+    def silence(self) -> None:
+        self._network.hold_answer(after=self.strikes.encode())
+
+    def drip(self) -> None:
+        self._network.trickle_answer(after=self.strikes.encode(), pause=0.05)
+
+    def garbage(self) -> None:
+        self._network.replace_answer(after=self.strikes.encode(), by=GARBAGE)
+
+    def fail_after_acting(self) -> None:
+        self._network.replace_answer(after=self.strikes.encode(), by=FAILED)
+
+    def revoke(self) -> None:
+        self._keap.gate.api_key = "another"
+
+
+class TestKeapFaults(FaultsContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def faults(self, keap: KeapServer) -> Iterator[KeapFaults]:
+        host, port = keap.url.removeprefix("http://").split(":")
+        with FaultProxy(host, int(port)) as network:
+            yield KeapFaults(keap, network)
+
+    @pytest.fixture
+    def crm(self, keap: KeapServer, faults: KeapFaults) -> KeapAccount:
+        return connect(keap, base_url=faults.url, timeout_seconds=3)
+
+    @pytest.fixture
+    def ask(self, crm: KeapAccount) -> Callable[[], object]:
+        return lambda: crm.purchases_of(ANNA)
+
+    @pytest.fixture
+    def change(self, crm: KeapAccount, keap: KeapServer, faults: KeapFaults) -> Callable[[], object]:
+        faults.strikes = "POST"
+        return lambda: crm.note(ANNA, "A fresh link was sent.", effect_id="e-1")
+
+
+class TestKeapManners(MannersContract):
+    connector = "keap"
+
+    @pytest.fixture
+    def build(self, keap: KeapServer) -> Callable[[], KeapAccount]:
+        return lambda: connect(keap)
+
+    @pytest.fixture
+    def secret(self, keap: KeapServer) -> str:
+        return keap.gate.api_key
+
+    @pytest.fixture
+    def unreachable(self) -> KeapAccount:
+        with account() as keap:
+            return connect(keap)
+
+    @pytest.fixture
+    def wrong_credential(self, keap: KeapServer, secret: str) -> KeapAccount:
+        keap.gate.api_key = "another"
+        return connect(keap, api_key=secret)
