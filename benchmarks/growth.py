@@ -26,19 +26,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table, insert, select, text
 
 from flows.lost_download import lost_download
+from orchestrator.builtin.inbox import DeliveryState, HostInbox
+from orchestrator.builtin.people import HostPeople
 from orchestrator.capabilities import Asset, Purchase
-from orchestrator.desk.inbox import DeliveryState, InboxDesk
-from orchestrator.desk.people import PeopleDesk
 from orchestrator.gateway.accepting import Acceptance, Arrival
 from orchestrator.gateway.hooks import Hook
 from orchestrator.gateway.mapping import read_payload, request_from
 from orchestrator.gateway.verification import Proof
 from orchestrator.kernel.consistency import audit
 from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.resolution import open_effects
 from orchestrator.kernel.runs import Runs, RunState
-from orchestrator.kernel.settling import open_effects
 from orchestrator.kernel.steps import Bound
-from orchestrator.ledger.effect import effect_id
+from orchestrator.ledger.model import effect_id
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.tables import audit_event, audit_private, customer_case, effect, inbox, run, subject_key
@@ -80,7 +80,7 @@ class Shop:
         self.runs = Runs(record)
         self.process = lost_download.definition
         systems = {"order_records": EverybodyBought(), "file_links": FakeFiles(BOOK), "mailer": FakeMailer()}
-        self._systems: dict[str, Any] = {**systems, "people": PeopleDesk(record)}
+        self._systems: dict[str, Any] = {**systems, "people": HostPeople(record)}
         self.kernel = Kernel(record, self.runs, self._bind, owner="growth")
         proof = Proof(scheme="standard-webhooks", keys=(b"k" * 32,), tolerance=300, header=None)
         sources = {"email": "/customer/email", "product": "/product"}
@@ -319,7 +319,7 @@ class LookUps:
     def all(self) -> dict[str, Callable[[], object]]:
         """Return them by name."""
         shop, record = self._shop, self._shop.record
-        desk, people = InboxDesk(record), PeopleDesk(record)
+        desk, people = HostInbox(record), HostPeople(record)
         return {
             "one run, from its delivery to its end": self._serve,
             "runs": lambda: shop.runs.listed(limit=20),

@@ -26,8 +26,9 @@ from orchestrator.errors import (
     Rejected,
     Unavailable,
 )
-from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl, within
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.toolkit import within
+from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 
 if TYPE_CHECKING:
     from dropbox import Dropbox

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, Type
 from orchestrator.capabilities import Notice, Notifier, Receipt
 from orchestrator.errors import ConnectorError, Unavailable
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.plugins.http import BaseUrl, HttpSettings, HttpSystem
-from orchestrator.plugins.standard_webhooks import signing_key
+from orchestrator.toolkit.http import BaseUrl, HttpSettings, HttpSystem
+from orchestrator.toolkit.standard_webhooks import signing_key
 
 _SHORTEST_KEY = 24
 """Bytes (standardwebhooks.com, spec 1.0, "Signature scheme")."""

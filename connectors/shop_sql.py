@@ -27,8 +27,9 @@ from orchestrator.errors import (
     Rejected,
     Unavailable,
 )
-from orchestrator.plugins import Connector, RegisterConnector, hookimpl, within
-from orchestrator.plugins.known import KnownRecord
+from orchestrator.plugins import Connector, RegisterConnector, hookimpl
+from orchestrator.toolkit import within
+from orchestrator.toolkit.known_record import KnownRecord
 
 _LITERAL_OR_COMMENT = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""", re.DOTALL | re.VERBOSE

@@ -20,14 +20,14 @@ from orchestrator.bindings import DESK, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.bindings.proofs import Proofs
+from orchestrator.builtin.alarms import Alarms
+from orchestrator.builtin.answers import AnswerLimits
+from orchestrator.builtin.cases import HostCases
+from orchestrator.builtin.inbox import HostInbox
+from orchestrator.builtin.people import HostPeople
+from orchestrator.builtin.prefect_limit import PrefectLimit
 from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import CONFIG_PLACES, CONFIG_VARIABLE, find_config
-from orchestrator.desk.alarms import Alarms
-from orchestrator.desk.answers import AnswerLimits
-from orchestrator.desk.cases import CaseDesk
-from orchestrator.desk.inbox import InboxDesk
-from orchestrator.desk.people import PeopleDesk
-from orchestrator.desk.prefect_limit import PrefectLimit
 from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.admission import Request
@@ -42,8 +42,8 @@ from orchestrator.plugins.host import PluginHost
 from orchestrator.record.clock import Clock, utc_now
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.trail import Actor
+from orchestrator.record.wakeup import Wakeup
 from orchestrator.settings import WEBHOOK, MailboxSettings, Settings, WebhookSettings, load_settings
-from orchestrator.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from orchestrator.process import ProcessFlow
@@ -119,15 +119,15 @@ class Application:
         return Measures()
 
     @cached_property
-    def people(self) -> PeopleDesk:
+    def people(self) -> HostPeople:
         """Questions to people."""
-        return PeopleDesk(self.record)
+        return HostPeople(self.record)
 
     @cached_property
-    def inbox(self) -> InboxDesk:
+    def inbox(self) -> HostInbox:
         """Stored mail."""
         own = frozenset(address for box in self.settings.mailboxes.values() for address in box.addresses)
-        return InboxDesk(self.record, own)
+        return HostInbox(self.record, own)
 
     @cached_property
     def answers(self) -> AnswerLimits:
@@ -142,9 +142,9 @@ class Application:
         return PrefectLimit(self.record.vault, self._clock, self.settings.prefect)
 
     @cached_property
-    def cases(self) -> CaseDesk:
+    def cases(self) -> HostCases:
         """Customers' cases."""
-        return CaseDesk(self.record, self.runs, self._definitions)
+        return HostCases(self.record, self.runs, self._definitions)
 
     @cached_property
     def intake(self) -> MailIntake:

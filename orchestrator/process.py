@@ -21,7 +21,7 @@ from orchestrator.capabilities import Work
 from orchestrator.config_file import CONFIG_VARIABLE, find_config
 from orchestrator.errors import ConfigurationError, LeaseLost, PluginError
 from orchestrator.kernel.definition import ProcessDefinition, executing
-from orchestrator.kernel.misfits import misfits
+from orchestrator.kernel.input_errors import misfits
 from orchestrator.plugins import RegisterProcess, hookimpl
 from orchestrator.schedule import Schedule
 

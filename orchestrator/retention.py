@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record

@@ -19,7 +19,7 @@ from connectors.mail.message import compose, message_id, tell
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.plugins.tokens import TokenStore, tokens_from
+from orchestrator.toolkit.tokens import TokenStore, tokens_from
 
 if TYPE_CHECKING:
     from connectors.gmail.client import Client, Conversation

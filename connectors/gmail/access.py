@@ -15,7 +15,7 @@ from google.oauth2 import service_account
 from connectors.gmail.failures import not_granted
 from connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
 from orchestrator.errors import AccessDenied
-from orchestrator.plugins.tokens import Tokens, TokenStore
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 
 
 class Access(Protocol):

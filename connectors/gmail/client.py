@@ -24,7 +24,7 @@ from connectors.gmail.access import Access, access
 from connectors.gmail.failures import LIBRARIES, grant_refused, scopes_missing, translated
 from connectors.gmail.settings import SCOPES, WIDER, GmailSettings
 from connectors.mail.deadline import Deadline
-from orchestrator.plugins import within
+from orchestrator.toolkit import within
 
 T = TypeVar("T")
 

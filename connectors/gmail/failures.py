@@ -19,7 +19,7 @@ from googleapiclient.errors import HttpError
 
 from connectors.gmail.settings import SCOPES
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
-from orchestrator.plugins.tokens import AUTHORIZE as AGAIN
+from orchestrator.toolkit.tokens import AUTHORIZE as AGAIN
 
 LIBRARIES = (
     ClientError,

@@ -12,8 +12,8 @@ from connectors.keap.settings import KeapSettings
 from orchestrator.capabilities import Contacts, OrderRecords, Purchase, Receipt
 from orchestrator.errors import ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.plugins.known import KnownRecord
 from orchestrator.plugins.subscriptions import Change, Subscription
+from orchestrator.toolkit.known_record import KnownRecord
 
 __all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
 

@@ -11,8 +11,8 @@ import httpx
 
 from connectors.keap.settings import KeapSettings
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
-from orchestrator.plugins.http import HttpSettings, HttpSystem
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.toolkit.http import HttpSettings, HttpSystem
+from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 
 _KEY_HEADER = "X-Keap-API-Key"
 

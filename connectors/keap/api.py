@@ -14,7 +14,7 @@ from connectors.keap.access import Access, AppAccess, KeyAccess
 from connectors.keap.quota import Quota
 from connectors.keap.settings import KeapSettings
 from orchestrator.errors import RateLimited, Rejected, Unavailable
-from orchestrator.plugins.http import HttpSystem, Talk, refusal
+from orchestrator.toolkit.http import HttpSystem, Talk, refusal
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

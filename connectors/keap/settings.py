@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 
 from orchestrator.capabilities import EmailAddress
 from orchestrator.capabilities.files import AssetKey
-from orchestrator.plugins.http import BaseUrl, HttpSettings
+from orchestrator.toolkit.http import BaseUrl, HttpSettings
 
 
 def _fits_a_header(secret: SecretStr) -> SecretStr:

@@ -13,7 +13,7 @@ from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.plugins import TimeLimit, after, within
+from orchestrator.toolkit import TimeLimit, after, within
 
 _Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from connectors.mail.settings import ServerSettings
 from orchestrator.errors import RateLimited, Unavailable
-from orchestrator.plugins import within
+from orchestrator.toolkit import within
 
 _STEP_SECONDS = 2.0
 _GREETINGS = {"smtp": b"220", "imap": b"* "}

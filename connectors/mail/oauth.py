@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 from connectors.mail.settings import OAuthSettings
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
-from orchestrator.plugins.http import HttpSettings, HttpSystem
-from orchestrator.plugins.tokens import AUTHORIZE, Tokens, TokenStore, tokens_from
+from orchestrator.toolkit.http import HttpSettings, HttpSystem
+from orchestrator.toolkit.tokens import AUTHORIZE, Tokens, TokenStore, tokens_from
 
 TOKEN_REMEDY = f"see that username is the account's and oauth.scope what the provider asks for, and {AUTHORIZE}"
 """What a person does about a token that a mail server refuses."""

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from orchestrator.capabilities import EmailAddress
-from orchestrator.plugins.http import BaseUrl
+from orchestrator.toolkit.http import BaseUrl
 
 DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from connectors.s3.settings import S3Object, S3Role, S3Settings
 from orchestrator.capabilities import Asset, FileLinks, Link
 from orchestrator.errors import AccessDenied, ConfigurationError, ConnectorError, NotFound, Rejected, Unavailable
-from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl, within
+from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
+from orchestrator.toolkit import within
 
 if TYPE_CHECKING:
     from connectors.s3.bucket import Bucket

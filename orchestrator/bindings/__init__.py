@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.bindings.checking import ConnectionCheck, check_connections
+from orchestrator.bindings.checks import ConnectionCheck, check_connections
 from orchestrator.bindings.connections import Connections, connect
 from orchestrator.settings import DESK, Problem
 

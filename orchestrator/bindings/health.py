@@ -18,7 +18,7 @@ from orchestrator.record.trail import Context, Draft
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ailing:
+class UnhealthyConnection:
     """A connection that does not work."""
 
     connection: str
@@ -56,13 +56,15 @@ class ConnectionHealth:
         with self._record.store.read() as tx:
             return set(tx.execute(select(connection_state.c.connection)).scalars())
 
-    def ailing(self) -> list[Ailing]:
+    def ailing(self) -> list[UnhealthyConnection]:
         """Return the connections that do not work, by name."""
         ill = select(connection_state).where(connection_state.c.state != ConnectionState.WORKING)
         with self._record.store.read() as tx:
             rows = tx.execute(ill.order_by(connection_state.c.connection)).all()
         return [
-            Ailing(connection=row.connection, state=ConnectionState(row.state), since=row.since, reason=row.reason)
+            UnhealthyConnection(
+                connection=row.connection, state=ConnectionState(row.state), since=row.since, reason=row.reason
+            )
             for row in rows
         ]
 

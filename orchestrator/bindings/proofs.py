@@ -18,11 +18,11 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from orchestrator.bindings.connections import Connections
 from orchestrator.errors import RecordError
-from orchestrator.kernel.operations import OperationForm, forms_of
+from orchestrator.kernel.codec import OperationForm, forms_of
 from orchestrator.kernel.steps import look_for
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import audit_event, probe
@@ -37,8 +37,8 @@ LASTS = timedelta(hours=1)
 MOST = 5
 """So many of the newest effects are considered: the private values of some may have been erased."""
 
-_FIND = Prepared(select(probe).where(probe.c.connection == bindparam("of"), probe.c.operation == bindparam("which")))
-_CONFIRMED = Prepared(
+_FIND = Compiled(select(probe).where(probe.c.connection == bindparam("of"), probe.c.operation == bindparam("which")))
+_CONFIRMED = Compiled(
     select(audit_event.c.at, audit_event.c.run_id, audit_event.c.effect_id)
     .where(
         audit_event.c.at > bindparam("after"),

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.settings import Constant, Problem, Settings, WebhookSettings, problems_in, variable
 from orchestrator.spelling import suggestion
+from orchestrator.toolkit.standard_webhooks import signing_key
 
 SHORTEST_SECRET = 16
 

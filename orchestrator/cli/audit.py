@@ -11,8 +11,8 @@ from orchestrator.bootstrap import recorded
 from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.codec import opened
 from orchestrator.kernel.consistency import audit
-from orchestrator.kernel.operations import opened
 from orchestrator.record.trail import COMMITMENT, Event
 
 app = App(name="audit", help="What happened, from the append-only record.")

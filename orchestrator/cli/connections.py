@@ -10,7 +10,7 @@ from typing import Any
 from cyclopts import App
 
 from orchestrator.bindings.guard import ConnectionState
-from orchestrator.bindings.health import Ailing
+from orchestrator.bindings.health import UnhealthyConnection
 from orchestrator.bootstrap import Application, application, recorded
 from orchestrator.cli.output import Json, say, say_text, show
 from orchestrator.cli.subscriptions import hooks, reconcile
@@ -93,7 +93,7 @@ def _probes(app: Application, name: str) -> list[str]:
         return []
 
 
-def _state(ailing: Ailing | None, now: datetime, *, is_known: bool) -> dict[str, Any]:
+def _state(ailing: UnhealthyConnection | None, now: datetime, *, is_known: bool) -> dict[str, Any]:
     if ailing is None:
         state = ConnectionState.WORKING if is_known else UNTRIED
         return {"state": state, "since": None, "lasting": None, "reason": ""}

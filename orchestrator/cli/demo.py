@@ -86,7 +86,7 @@ def _stay(sandbox: Sandbox) -> None:
 
 def _what_next(sandbox: Sandbox) -> Iterator[str]:
     """Say what somebody can look at and do; commands can be pasted into another terminal, in whatever folder."""
-    from orchestrator.prefect_lane.access import how_to_sign_in
+    from orchestrator.prefect_lane.auth import how_to_sign_in
     from orchestrator.sandbox.customer import SUPPORT
     from orchestrator.sandbox.shop import THREE_PURCHASES
     from orchestrator.sandbox.systems import PASSWORD, STRANGER, customers

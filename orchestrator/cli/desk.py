@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import Application, recorded, this_user
+from orchestrator.builtin.answers import held_runs
+from orchestrator.builtin.people import OpenQuestion
 from orchestrator.capabilities import Decision
 from orchestrator.cli.given import Given, given_line, given_text
 from orchestrator.cli.output import COUNTED, Json, Several, cell, each, fields, print_json, say, say_text, show
-from orchestrator.desk.answers import held_runs
-from orchestrator.desk.people import OpenQuestion
 from orchestrator.errors import ConfigurationError, NotRecorded
-from orchestrator.kernel.cancelling import cancel as cancel_run
+from orchestrator.kernel.cancellation import cancel as cancel_run
 from orchestrator.kernel.runs import RunState
 
 decisions = App(name="decisions", help="Questions that runs ask, and their answers.")

@@ -10,8 +10,8 @@ from orchestrator.bootstrap import recorded, this_user
 from orchestrator.cli.audit import told
 from orchestrator.cli.output import Json, fields, say, show
 from orchestrator.errors import ConfigurationError
-from orchestrator.kernel.settling import happened_twice, open_effects
-from orchestrator.kernel.settling import settle as settle_effect
+from orchestrator.kernel.resolution import happened_twice, open_effects
+from orchestrator.kernel.resolution import settle as settle_effect
 from orchestrator.ledger.states import Cause
 from orchestrator.record.clock import moment
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import recorded, this_user
+from orchestrator.builtin.inbox import Delivery, DeliveryState, HostInbox, gone
 from orchestrator.cli.output import COUNTED, Json, Several, each, fields, print_json, say, say_text, show
-from orchestrator.desk.inbox import Delivery, DeliveryState, InboxDesk, gone
 from orchestrator.errors import ConfigurationError
-from orchestrator.gateway.letters import Letters
+from orchestrator.gateway.dead_letters import DeadLetters
 from orchestrator.record.clock import moment
 from orchestrator.settings import WEBHOOK
 
@@ -48,7 +48,7 @@ def deliveries(
     show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.", total=total)
 
 
-def _row(desk: InboxDesk, delivery: Delivery, now: datetime) -> dict[str, Any]:
+def _row(desk: HostInbox, delivery: Delivery, now: datetime) -> dict[str, Any]:
     head = desk.head(delivery)
     name, at, domain = head.sender.partition("@")
     return {
@@ -121,7 +121,7 @@ def edit(delivery: str, *, file: Path | None = None) -> None:
         delivery: The delivery's id.
         file: Take the new payload from this file instead.
     """
-    letters = Letters(recorded())
+    letters = DeadLetters(recorded())
     before = letters.payload(delivery)
     after = file.read_bytes() if file is not None else _edited(before)
     if after == before:
@@ -142,7 +142,7 @@ def resume(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(recorded())
+    letters = DeadLetters(recorded())
     return each(deliveries, lambda delivery: _ready(letters.resume(delivery, this_user())))
 
 
@@ -157,7 +157,7 @@ def rerun(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(recorded())
+    letters = DeadLetters(recorded())
     return each(deliveries, lambda delivery: _ready(letters.rerun(delivery, this_user())))
 
 
@@ -170,7 +170,7 @@ def discard(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    letters = Letters(recorded())
+    letters = DeadLetters(recorded())
 
     def throw_away(delivery: str) -> str:
         letters.discard(delivery, this_user())

@@ -10,7 +10,7 @@ from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.kernel.kernel import capability_name
-from orchestrator.prefect_lane.access import left_open, refused
+from orchestrator.prefect_lane.auth import left_open, refused
 
 
 def plugins(*, json: Json = False) -> None:

@@ -66,7 +66,7 @@ def worker(*, only_runs: OnlyRuns = False, log: Log = None) -> None:
     """
     app = _part("worker", log)
     point_prefect_at(app.settings)
-    from orchestrator.worker.work import work
+    from orchestrator.worker.main import work
 
     work(app, only_runs=only_runs)
 

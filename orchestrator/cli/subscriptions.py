@@ -64,7 +64,7 @@ def reconcile(name: str, webhook: str, *, hours: float = 24, json: Json = False)
         hours: How far back.
         json: Print JSON.
     """
-    from orchestrator.gateway.reconciling import reconcile
+    from orchestrator.gateway.backfill import reconcile
 
     app = recorded()
     found = reconcile(app, _subscribable(app, name), webhook, app.record.clock() - timedelta(hours=hours))

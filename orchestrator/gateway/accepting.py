@@ -13,18 +13,18 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.gateway.hooks import Hook
 from orchestrator.kernel.runs import Opening, Runs
 from orchestrator.record.clock import stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.store import repeated
 from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft
 
-_SAME_KEY = Prepared(
+_SAME_KEY = Compiled(
     select(inbox.c.delivery, inbox.c.fingerprint, inbox.c.run_id).where(
         inbox.c.source == bindparam("of"), inbox.c.source_key == bindparam("key")
     )

@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from orchestrator.bootstrap import Application
 from orchestrator.gateway.accepting import Acceptance
+from orchestrator.gateway.concurrency import ConcurrencyLimit
 from orchestrator.gateway.hooks import Hooks, hook_of
 from orchestrator.gateway.ingress import Ingress
 from orchestrator.gateway.openapi import document
 from orchestrator.gateway.readiness import Readiness
 from orchestrator.gateway.refusals import Refusals
-from orchestrator.gateway.slots import Slots
 from orchestrator.gateway.writer import Writer
 from orchestrator.metrics.exposition import CONTENT_TYPE, Exposition
 from orchestrator.settings import configuration_error
@@ -61,7 +61,7 @@ class Gateway:
             record=app.record,
             writer=self._writer,
             refusals=self._refusals,
-            slots=Slots(app.settings.gateway.in_flight),
+            slots=ConcurrencyLimit(app.settings.gateway.in_flight),
             settings=app.settings.gateway,
             measures=app.measures,
         )

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from orchestrator.gateway.mapping import MISSING, find
 from orchestrator.gateway.verification import Call, Proof
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.record.vault import Vault
 from orchestrator.settings import WEBHOOK, Constant, WebhookSettings
+from orchestrator.toolkit.standard_webhooks import signing_key
 
 UNKNOWN = "(unknown)"
 """Stands for every address that leads nowhere. No webhook can have this name."""

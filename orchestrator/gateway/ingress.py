@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.gateway.accepting import Arrival, Outcome
+from orchestrator.gateway.concurrency import AllTaken, ConcurrencyLimit
 from orchestrator.gateway.hooks import UNKNOWN, Hook, Hooks, key_of
 from orchestrator.gateway.mapping import MISSING, Unfit, find, read_payload, request_from
 from orchestrator.gateway.refusals import Reason, Refusals
-from orchestrator.gateway.slots import AllTaken, Slots
 from orchestrator.gateway.verification import Call, Verdict, verify
 from orchestrator.gateway.writer import Writer
 from orchestrator.metrics.measures import Measures
@@ -73,7 +73,7 @@ class Ingress:
     record: Record
     writer: Writer
     refusals: Refusals
-    slots: Slots
+    slots: ConcurrencyLimit
     settings: GatewaySettings
     measures: Measures
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.kernel.misfits import misfits
+from orchestrator.kernel.input_errors import misfits
 from orchestrator.settings import Constant
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, select, update
 
-from orchestrator.kernel.waiting import RunState
+from orchestrator.kernel.queue import RunState
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import customer_case, run
 from orchestrator.record.vault import Vault
@@ -20,10 +20,10 @@ QUIET = timedelta(days=14)
 """A case that was answered so long ago is closed by the next message, which opens a new one."""
 
 _OVER = (RunState.DONE, RunState.CANCELLED)
-_OPEN_CASE = Prepared(
+_OPEN_CASE = Compiled(
     select(customer_case).where(customer_case.c.lookup == bindparam("key"), customer_case.c.closed_at.is_(None))
 )
-_CHANGE = Prepared(update(customer_case).where(customer_case.c.case_id == bindparam("case")))
+_CHANGE = Compiled(update(customer_case).where(customer_case.c.case_id == bindparam("case")))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select
 
-from orchestrator.kernel.waiting import RunState
+from orchestrator.kernel.queue import RunState
 from orchestrator.ledger.states import TRANSITIONS, Cause, State
 from orchestrator.record.private_values import PrivateValues
 from orchestrator.record.record import Record

@@ -28,25 +28,25 @@ from orchestrator.errors import (
     RunPostponed,
     Unbound,
 )
-from orchestrator.kernel import cases, waiting
+from orchestrator.kernel import cases, queue
 from orchestrator.kernel.admission import Held
-from orchestrator.kernel.cancelling import end_cancelled
+from orchestrator.kernel.cancellation import end_cancelled
+from orchestrator.kernel.codec import unsealer
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.holding import Holding
-from orchestrator.kernel.meter import Meter, Unmeasured
-from orchestrator.kernel.operations import unsealer
-from orchestrator.kernel.past import RecordedRun, read_past
-from orchestrator.kernel.runs import Claimed, Mirror, Run, Runs, RunState, waits_for_process
+from orchestrator.kernel.history import RecordedRun, read_past
+from orchestrator.kernel.instrumentation import Meter, NullMeter
+from orchestrator.kernel.lease_renewal import Holding
+from orchestrator.kernel.runs import ClaimResult, Mirror, Run, Runs, RunState, waits_for_process
 from orchestrator.kernel.session import Session
 from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
-from orchestrator.ledger.effects import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.logs import about
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.store import UNWRITABLE
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Sealer
-from orchestrator.wakeup import wake_on_commit
+from orchestrator.record.wakeup import wake_on_commit
 
 MOST_DEATHS = 4
 """A run whose owners died so often in a row, without getting on in between, waits for a person."""
@@ -89,7 +89,7 @@ class Kernel:
         self._binder = binder
         self._owner = owner
         self._ledger = ledger
-        self._meter = meter or Unmeasured()
+        self._meter = meter or NullMeter()
         self._stopping = stopping
         self.holding = Holding(renew_every)
         """The runs that are executed here."""
@@ -121,7 +121,7 @@ class Kernel:
             return self._result_of(definition, run_id)
         return self.go_on(definition, run, window)
 
-    def claim(self, *, most: int, processes: Collection[str]) -> Claimed:
+    def claim(self, *, most: int, processes: Collection[str]) -> ClaimResult:
         """Lease runs of these processes that wait for a worker, oldest first, at most so many."""
         return self._runs.claim(self._owner, limit=most, processes=processes, held=self.holding.runs())
 
@@ -197,7 +197,7 @@ class Kernel:
         count = 0 if well else session.run.postponed + 1
         if count >= PATIENCE:
             return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"), postponed=count - 1)
-        due = waiting.due_in(self._record, wait.due_at - session.now())
+        due = queue.due_in(self._record, wait.due_at - session.now())
         data = {"reason": str(wait), "due_at": due["due_at"]}
         self._end(session, "run.postponed", data, state=RunState.READY, **due, postponed=count)
         return wait
@@ -258,7 +258,7 @@ class Kernel:
                 tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
             if also is not None:
                 also(tx)
-            if not over or waiting.others_wait(tx, session.run.case_id, session.run.run_id):
+            if not over or queue.others_wait(tx, session.run.case_id, session.run.run_id):
                 wake_on_commit(tx)  # others look when it comes due, or when its case is free
 
         session.commit(session.draft(kind, data, sealer=sealer), change=change, run=columns if over else None)

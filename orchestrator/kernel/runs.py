@@ -15,20 +15,20 @@ from sqlalchemy import Connection, Select, bindparam, select, update
 
 from orchestrator.capabilities import SEAL
 from orchestrator.errors import NotRecorded, RecordError
-from orchestrator.kernel import cases, waiting
+from orchestrator.kernel import cases, queue
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.waiting import RunState
+from orchestrator.kernel.queue import RunState
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.sql import count_up_to, insert_if_new
 from orchestrator.record.tables import run
 from orchestrator.record.trail import Actor, Context, Draft, Head, Sealer
-from orchestrator.wakeup import wake_on_commit
+from orchestrator.record.wakeup import wake_on_commit
 
 __all__ = [
     "LEASE",
-    "Claimed",
+    "ClaimResult",
     "Mirror",
     "Opening",
     "Run",
@@ -42,7 +42,7 @@ __all__ = [
 LEASE = timedelta(seconds=60)
 """A run belongs to its owner for so long after the owner's last commit, unless ``[worker] lease_seconds`` says else."""
 
-_GET = Prepared(select(run).where(run.c.run_id == bindparam("id")))
+_GET = Compiled(select(run).where(run.c.run_id == bindparam("id")))
 
 
 class Mirror(StrEnum):
@@ -109,7 +109,7 @@ class Opening:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
+class ClaimResult:
     """What a worker took.
 
     Args:
@@ -204,8 +204,8 @@ class Runs:
             one of another process.
         """
         with self._record.store.write() as tx:
-            now, lease = waiting.now_of(self._record), waiting.lease_for(self._record, self.lease)
-            row = waiting.acquire(tx, run_id, owner, process, now=now, lease=lease)
+            now, lease = queue.now_of(self._record), queue.lease_for(self._record, self.lease)
+            row = queue.acquire(tx, run_id, owner, process, now=now, lease=lease)
         return None if row is None else _run(row)
 
     def claim(
@@ -215,7 +215,7 @@ class Runs:
         limit: int,
         processes: Collection[str] | None = None,
         held: Mapping[str, int] = MappingProxyType({}),
-    ) -> Claimed:
+    ) -> ClaimResult:
         """Lease runs that wait for a worker.
 
         Args:
@@ -230,20 +230,20 @@ class Runs:
         # A power cut that undoes the claim ends its owner as well, or comes before anything was done on its strength:
         # the first intent is durable, and everything before it with it.
         with self._record.store.write(durable=False) as tx:
-            waiting.queue_up(tx)
-            now, lease = waiting.now_of(self._record), waiting.lease_for(self._record, self.lease)
+            queue.queue_up(tx)
+            now, lease = queue.now_of(self._record), queue.lease_for(self._record, self.lease)
             self._see_to_the_clock(tx, now)
-            chosen = waiting.in_turn(tx, now, processes, limit=limit, held=held)
-            rows = [waiting.take(tx, run_id, owner, now=now, lease=lease) for run_id in chosen]
-            next_due = waiting.next_due(tx, now)
+            chosen = queue.in_turn(tx, now, processes, limit=limit, held=held)
+            rows = [queue.take(tx, run_id, owner, now=now, lease=lease) for run_id in chosen]
+            next_due = queue.next_due(tx, now)
         taken = [_run(row) for row in rows if row is not None]
-        spared = waiting.has_suspect([*held.values(), *(each.deaths for each in taken)])
-        return Claimed(runs=taken, next_due=next_due, spared=spared)
+        spared = queue.has_suspect([*held.values(), *(each.deaths for each in taken)])
+        return ClaimResult(runs=taken, next_due=next_due, spared=spared)
 
-    def _see_to_the_clock(self, tx: Connection, now: waiting.Now) -> None:
+    def _see_to_the_clock(self, tx: Connection, now: queue.Now) -> None:
         zero = now.wall - timedelta(microseconds=now.steady)
-        if self._zero is None or zero < self._zero - waiting.SET_BACK:
-            waiting.restate_due(tx, now)
+        if self._zero is None or zero < self._zero - queue.SET_BACK:
+            queue.restate_due(tx, now)
         self._zero = zero
 
     def due(self, *, limit: int, processes: Collection[str] | None = None) -> list[str]:
@@ -256,7 +256,7 @@ class Runs:
             processes: Only runs of these processes: others wait for a worker that knows them.
         """
         with self._record.store.read() as tx:
-            rows = waiting.due(tx, waiting.now_of(self._record), processes, limit=limit)
+            rows = queue.due(tx, queue.now_of(self._record), processes, limit=limit)
             return [row.run_id for row in rows]
 
     def resume(self, run_id: str, actor: Actor, *, reserved: bool = False) -> None:
@@ -346,7 +346,7 @@ class Runs:
 
     def _due(self, reserved: bool = False) -> dict[str, Any]:
         """Return when a run is due that was made ready now; workers leave a reserved one alone for a while."""
-        return waiting.due_in(self._record, self.lease if reserved else timedelta(0))
+        return queue.due_in(self._record, self.lease if reserved else timedelta(0))
 
     def _whose(self, tx: Connection, opening: Opening, now: datetime) -> tuple[str, str | None]:
         if opening.case_id is not None:

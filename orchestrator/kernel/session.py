@@ -12,11 +12,11 @@ from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
+from orchestrator.kernel.queue import lease_for
 from orchestrator.kernel.runs import LEASE, Mirror, Run
-from orchestrator.kernel.waiting import lease_for
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.tables import effect
 from orchestrator.record.tables import run as run_table
@@ -29,14 +29,14 @@ LOOK = timedelta(seconds=0.1)
 """Between two steps, an owner looks so often whether somebody cancelled its run; before an effect, it looks always."""
 Change = Callable[[Connection], None]
 
-_EFFECTS = Prepared(select(effect).where(effect.c.run_id == bindparam("run")))
+_EFFECTS = Compiled(select(effect).where(effect.c.run_id == bindparam("run")))
 _MINE = update(run_table).where(
     run_table.c.run_id == bindparam("held_run"),
     run_table.c.owner == bindparam("held_by"),
     run_table.c.fence == bindparam("held_fence"),
 )
-_HELD = Prepared(_MINE.returning(run_table.c.cancelled_by))
-_RENEW = Prepared(_MINE.where(run_table.c.until_steady < bindparam("longer", type_=BigInteger)))
+_HELD = Compiled(_MINE.returning(run_table.c.cancelled_by))
+_RENEW = Compiled(_MINE.where(run_table.c.until_steady < bindparam("longer", type_=BigInteger)))
 logger = logging.getLogger(__name__)
 
 

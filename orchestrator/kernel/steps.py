@@ -23,12 +23,12 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.kernel.admission import Admission, LeftOut, Request
-from orchestrator.kernel.meter import Measured, Meter, attempt_measured, step_measured
-from orchestrator.kernel.operations import OperationForm, forms_of
-from orchestrator.kernel.past import RecordedRun, RecordedStep
+from orchestrator.kernel.codec import OperationForm, forms_of
+from orchestrator.kernel.history import RecordedRun, RecordedStep
+from orchestrator.kernel.instrumentation import Measured, Meter, attempt_measured, step_measured
 from orchestrator.kernel.session import Session
-from orchestrator.ledger.effect import Effect, effect_id
-from orchestrator.ledger.effects import Ledger, error_name, wait_after
+from orchestrator.ledger.ledger import Ledger, error_name, wait_after
+from orchestrator.ledger.model import Effect, effect_id
 from orchestrator.logs import about
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.trail import Sealer

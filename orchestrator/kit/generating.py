@@ -31,7 +31,7 @@ class _Tested:
     Args:
         module: Of the fake and of the contract, below ``orchestrator.testing`` and ``orchestrator.testing.contracts``.
         fake: The fake's class.
-        view: What the contract sees of the fake, of ``orchestrator.testing.behind``.
+        view: What the contract sees of the fake, of ``orchestrator.testing.fake_backends``.
         example: Arguments of the first effect.
         values: What the samples in the tests are made of.
     """
@@ -112,7 +112,7 @@ def _connector_words(capabilities: Sequence[DescribedCapability]) -> dict[str, o
         "effects": effects,
         "doubts": doubts,
         "annotations": annotations,
-        "documents": import_line("orchestrator.plugins.documents", _documents_used(operations, doubts)),
+        "documents": import_line("orchestrator.toolkit.documents", _documents_used(operations, doubts)),
         "imported": import_line("orchestrator.capabilities", named),
     }
 
@@ -125,10 +125,10 @@ def _documents_used(operations: Sequence[DescribedOperation], doubts: Mapping[st
 def _test_words(capabilities: Sequence[DescribedCapability]) -> dict[str, object]:
     roles = [each.role for each in capabilities]
     tested = [_TESTED[role] for role in roles]
-    imported = {("contracts.faults", "FaultsContract"), ("contracts.faults", "MannersContract")}
+    imported = {("contracts.faults", "FaultsContract"), ("contracts.faults", "ConnectorHygieneContract")}
     imported |= {(each.module, each.fake) for each in tested}
     imported |= {(f"contracts.{each.module}", f"{role}Contract") for role, each in zip(roles, tested, strict=True)}
-    imported |= {("behind", each.view) for each in tested if each.view}
+    imported |= {("fake_backends", each.view) for each in tested if each.view}
     imported |= {("contracts.blind", "BlindAccountContract")} if "OrderRecords" in roles else set()
     example = next((each.example for each in tested if each.example), "")
     return {

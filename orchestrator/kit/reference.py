@@ -22,9 +22,9 @@ from orchestrator.kit.documenting import arguments_told, class_described, contra
 from orchestrator.kit.generating import environment
 from orchestrator.plugins import API, Connector, DoubtClass, Settlement, hooks
 from orchestrator.plugins.host import CONNECTORS, PROCESSES
-from orchestrator.plugins.http import HttpSettings, HttpSystem
-from orchestrator.plugins.known import KnownRecord
-from orchestrator.testing.standin import Standin
+from orchestrator.testing.stub_server import StubServer
+from orchestrator.toolkit.http import HttpSettings, HttpSystem
+from orchestrator.toolkit.known_record import KnownRecord
 
 _GROUPS = {"register_connectors": CONNECTORS, "register_processes": PROCESSES}
 
@@ -45,7 +45,7 @@ def reference() -> str:
             settlement=list(_arguments(Settlement)),
             http=[class_described(HttpSystem), class_described(KnownRecord)],
             http_settings=_value(HttpSettings),
-            standin=class_described(Standin),
+            standin=class_described(StubServer),
             contracts=contracts(),
             fakes=fakes(),
         )

@@ -13,7 +13,7 @@ from enum import StrEnum
 from orchestrator.capabilities import OrderRecords, operations_of
 from orchestrator.testing.measuring import NO_EFFECT
 
-_FAULTS, _MANNERS, _BLIND = "FaultsContract", "MannersContract", "BlindAccountContract"
+_FAULTS, _HYGIENE, _BLIND = "FaultsContract", "ConnectorHygieneContract", "BlindAccountContract"
 _WORDS = frozenset({"test_the_wait_that_the_system_asks_for_is_handed_on"})
 """What a system must have a word for, or there is nothing to hand on, and nothing is done wrongly. Declared as a
 deviation, it costs platinum alone; any other deviation of ``FaultsContract`` means that a fault is not survived."""
@@ -197,9 +197,9 @@ def _words(evidence: Evidence) -> Iterator[str]:
     return _excused(note for note in evidence.of(_FAULTS) if note.test in _WORDS)
 
 
-def _manners(evidence: Evidence) -> Iterator[str]:
-    notes = evidence.of(_MANNERS)
-    yield from _incomplete(evidence, _MANNERS)
+def _hygiene(evidence: Evidence) -> Iterator[str]:
+    notes = evidence.of(_HYGIENE)
+    yield from _incomplete(evidence, _HYGIENE)
     yield from _failures(notes)
     yield from _excused(notes)
 
@@ -219,7 +219,7 @@ RULES: Sequence[Rule] = (
     ),
     Rule("sight-proven", Tier.GOLD, "OrderRecords alone: BlindAccountContract runs whole and is kept.", _blindness),
     Rule("nothing-unsaid", Tier.PLATINUM, "The system can say how long to wait, and that is handed on.", _words),
-    Rule("manners", Tier.PLATINUM, "MannersContract runs whole and is kept.", _manners),
+    Rule("hygiene", Tier.PLATINUM, "ConnectorHygieneContract runs whole and is kept.", _hygiene),
 )
 
 

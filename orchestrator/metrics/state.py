@@ -15,9 +15,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
+from orchestrator.kernel.queue import Now, left, now_of
 from orchestrator.kernel.runs import Mirror, RunState
-from orchestrator.kernel.waiting import Now, left, now_of
 from orchestrator.ledger.states import State
 from orchestrator.metrics.measures import PREFIX
 from orchestrator.record.clock import moment, stamp

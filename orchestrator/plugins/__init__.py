@@ -1,9 +1,8 @@
-"""What a plug-in is made of: two hooks, the description of a connector, and a deadline for its calls."""
+"""What a plug-in is made of: two hooks, and the description of a connector."""
 
 from __future__ import annotations
 
 from orchestrator.plugins.connector import API, Connection, Connector, DoubtClass, Settlement
-from orchestrator.plugins.deadline import TimeLimit, after, within
 from orchestrator.plugins.hooks import (
     PROJECT,
     RegisterConnector,
@@ -11,7 +10,7 @@ from orchestrator.plugins.hooks import (
     hookimpl,
     hookspec,
 )
-from orchestrator.plugins.watching import MailWatch, Watchable
+from orchestrator.plugins.mail_watch import MailWatch, Watchable
 
 __all__ = [
     "API",
@@ -23,10 +22,7 @@ __all__ = [
     "RegisterConnector",
     "RegisterProcess",
     "Settlement",
-    "TimeLimit",
     "Watchable",
-    "after",
     "hookimpl",
     "hookspec",
-    "within",
 ]

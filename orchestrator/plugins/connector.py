@@ -15,13 +15,13 @@ from orchestrator.capabilities import Receipt
 from orchestrator.errors import PluginError
 
 S = TypeVar("S", bound=BaseModel)
-API = "1.0"
+API = "2.0"
 """The version of capabilities, errors and plug-in contract that connectors are written for.
 
 The minor number grows when something is added (an operation's optional argument, a capability), the major one when
 something that a connector relies on changes. A connector for the same major and an older or equal minor is loaded.
 """
-_FIRST_API = "1.0"
+_FIRST_API = "2.0"
 
 
 class DoubtClass(StrEnum):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 from orchestrator.errors import PluginError
+from orchestrator.plugins.connector import API
 
 OWN_DISTRIBUTION = "process-orchestrator"
 
@@ -42,10 +43,14 @@ class Candidate:
         except PluginError:
             raise
         except ModuleNotFoundError as exc:
-            remedy = f"pip install '{self.extra}'" if self.extra else "install it, or mend the entry point"
-            raise PluginError(f"cannot be imported: there is no module {exc.name}; {remedy}") from exc
+            raise PluginError(f"cannot be imported: there is no module {exc.name}; {self._remedy(exc.name)}") from exc
         except (Exception, SystemExit) as exc:
             raise PluginError(f"cannot be imported: {where_raised(exc)}") from exc
+
+    def _remedy(self, module: str | None) -> str:
+        if module and module.startswith("orchestrator."):
+            return f"API {API} is here, and the plug-in was written for another; install a newer version of it"
+        return f"pip install '{self.extra}'" if self.extra else "install it, or correct the entry point"
 
 
 def candidates_in(group: str) -> Iterator[Candidate]:

@@ -15,7 +15,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRu
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from orchestrator.bootstrap import Application
-from orchestrator.prefect_lane.notices import OURS, PAGE, said_of
+from orchestrator.prefect_lane.deployment_notices import OURS, PAGE, said_of
 from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.process import ProcessFlow
 from orchestrator.schedule import Schedule

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import httpx
 
-from orchestrator.prefect_lane.access import VARIABLE, auth_string
+from orchestrator.prefect_lane.auth import VARIABLE, auth_string
 from orchestrator.settings import Settings
 
 HEALTH_TIMEOUT_SECONDS = 2.0

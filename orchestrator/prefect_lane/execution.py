@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import OrchestratorError
-from orchestrator.prefect_lane.answering import state_in_prefect
-from orchestrator.prefect_lane.claiming import claim, show_again
+from orchestrator.prefect_lane.answers import state_in_prefect
+from orchestrator.prefect_lane.claims import claim, show_again
 from orchestrator.process import REFERENCE, ProcessFlow
 
 logger = logging.getLogger(__name__)

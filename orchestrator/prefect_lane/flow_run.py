@@ -29,7 +29,7 @@ from orchestrator.errors import (
     RunPostponed,
 )
 from orchestrator.kernel.runs import RunState
-from orchestrator.prefect_lane.claiming import actor_of, run_of, show_again
+from orchestrator.prefect_lane.claims import actor_of, run_of, show_again
 from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.states import PARKED, POSTPONED, with_history, with_remedy
 

@@ -20,8 +20,8 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 
+from orchestrator.builtin.people import OpenQuestion
 from orchestrator.capabilities import Decision, Option, Question
-from orchestrator.desk.people import OpenQuestion
 from orchestrator.record.trail import Actor
 
 FILLED_IN = Actor(name="operator", auth="unattributed (prefect form)")

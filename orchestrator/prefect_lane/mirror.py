@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.form import Form, Forms
-from orchestrator.prefect_lane.logbook import course, log_of, outcome, title_of
+from orchestrator.prefect_lane.run_logs import course, log_of, outcome, title_of
 from orchestrator.prefect_lane.states import shown_state
 from orchestrator.process import REFERENCE
 from orchestrator.record.clock import moment, stamp

@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.prefect_lane.access import SERVER_VARIABLE, made_in
+from orchestrator.prefect_lane.auth import SERVER_VARIABLE, made_in
 from orchestrator.prefect_lane.environment import server_environment
 from orchestrator.private_files import create_privately
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.tables import news
 
-INSERT_NEWS = Prepared(insert(news))
+INSERT_NEWS = Compiled(insert(news))
 _STOPPED = frozenset(
     {
         "connection.denied",

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, literal, select, text
 
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 
 
 def count_up_to(tx: Connection, chosen: Select[Any], at_most: int) -> int:
@@ -40,9 +40,9 @@ def insert_if_new(tx: Connection, table: Table, row: Mapping[str, Any], *, uniqu
 
 
 @cache  # there are as many as callers
-def _insert_if_new(table: Table, columns: tuple[str, ...], unique: tuple[str, ...], where: str) -> Prepared:
+def _insert_if_new(table: Table, columns: tuple[str, ...], unique: tuple[str, ...], where: str) -> Compiled:
     names = [table.c[column].name for column in columns]  # a name that is no column is refused here
     values = ", ".join(f":{name}" for name in names)
     target = f"({', '.join(unique)})" + (f" WHERE {where}" if where else "")
     statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT {target} DO NOTHING"
-    return Prepared(text(statement))
+    return Compiled(text(statement))

@@ -23,10 +23,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.private_files import close_to_others, private_file, private_folder
+from orchestrator.record.group_commit import GroupCommit
 from orchestrator.record.migrations import bring_up_to_date
-from orchestrator.record.pen import Pen
-from orchestrator.record.together import Together
-from orchestrator.wakeup import Wakeup, reasons_to_wake
+from orchestrator.record.wakeup import Wakeup, reasons_to_wake
+from orchestrator.record.writer_lock import WriterLock
 
 BUSY_TIMEOUT_SECONDS = 30.0
 POOL_SIZE = 10
@@ -88,7 +88,7 @@ class Store:
         self.wakeup = Wakeup(self._engine)
         """Wakes who waits for work, and waits for it."""
         self._one_writer = _one_writer(self._engine.url)
-        self._together = Together(self.write)
+        self._together = GroupCommit(self.write)
         try:
             with _explained(), self.write() as tx:
                 if not create:
@@ -241,7 +241,7 @@ def _one_writer(url: URL) -> Callable[[], AbstractContextManager[None]]:
     """Return what keeps other writers out: SQLite has one at a time."""
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return nullcontext
-    return Pen(Path(url.database).absolute()).held
+    return WriterLock(Path(url.database).absolute()).held
 
 
 @contextmanager

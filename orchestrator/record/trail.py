@@ -16,8 +16,8 @@ from sqlalchemy import Connection, bindparam, insert, select
 from orchestrator.errors import RecordError
 from orchestrator.record.canonical import canonical
 from orchestrator.record.clock import stamp
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.news import INSERT_NEWS, news_in
-from orchestrator.record.prepared import Prepared
 from orchestrator.record.tables import audit_event, audit_private
 from orchestrator.record.vault import Vault
 
@@ -30,14 +30,14 @@ COMMITMENT = "$p"
 
 _SAME_EVENT = audit_event.c.event_id == audit_private.c.event_id
 _MINE = audit_event.c.chain_id == bindparam("chain")
-CHAIN = Prepared(select(audit_event).where(_MINE).order_by(audit_event.c.chain_seq, audit_event.c.event_id))
+CHAIN = Compiled(select(audit_event).where(_MINE).order_by(audit_event.c.chain_seq, audit_event.c.event_id))
 """The events of a chain, in order."""
-_LAST = Prepared(
+_LAST = Compiled(
     select(audit_event.c.chain_seq, audit_event.c.hash).where(_MINE).order_by(audit_event.c.chain_seq.desc()).limit(1)
 )
 _PRIVATE = select(audit_private).where(audit_private.c.event_id.in_(bindparam("events", expanding=True)))
-_PRIVATE_OF_CHAIN = Prepared(select(audit_private).join(audit_event, _SAME_EVENT).where(_MINE))
-_INSERT_EVENT, _INSERT_PRIVATE = Prepared(insert(audit_event)), Prepared(insert(audit_private))
+_PRIVATE_OF_CHAIN = Compiled(select(audit_private).join(audit_event, _SAME_EVENT).where(_MINE))
+_INSERT_EVENT, _INSERT_PRIVATE = Compiled(insert(audit_event)), Compiled(insert(audit_private))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, bindparam, select
 from orchestrator.errors import ConfigurationError, RecordError
 from orchestrator.private_files import FILE_MODE, private_folder
 from orchestrator.record.clock import stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import key_mark, subject_key
 
@@ -28,8 +28,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 RECENT_KEYS = 256
 MARK = "orchestrator/key/v1"
-_FIND = Prepared(select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address")))
-_LOAD = Prepared(select(subject_key).where(subject_key.c.subject_ref == bindparam("subject")))
+_FIND = Compiled(select(subject_key.c.subject_ref).where(subject_key.c.lookup == bindparam("address")))
+_LOAD = Compiled(select(subject_key).where(subject_key.c.subject_ref == bindparam("subject")))
 
 
 def load_key(path: Path) -> bytes:

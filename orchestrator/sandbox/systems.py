@@ -28,7 +28,7 @@ from typing import Any, Self
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import ConfigurationError, OrchestratorError
-from orchestrator.prefect_lane.access import auth_string, headers
+from orchestrator.prefect_lane.auth import auth_string, headers
 from orchestrator.private_files import private_file
 from orchestrator.sandbox.configuration import PACKAGED, as_toml, moved
 from orchestrator.sandbox.customer import SUPPORT, write

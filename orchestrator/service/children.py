@@ -12,11 +12,11 @@ from pathlib import Path
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import Form
 from orchestrator.metrics.sharing import VARIABLE
-from orchestrator.prefect_lane.access import SERVER_VARIABLE, auth_string, home_of, made_in
+from orchestrator.prefect_lane.auth import SERVER_VARIABLE, auth_string, home_of, made_in
 from orchestrator.settings import Settings
 from orchestrator.settings.places import PREFIX
 
-TIED = "orchestrator.service.tied"
+TIED = "orchestrator.service.die_with_parent"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import httpx
 from orchestrator.logs import Form
 from orchestrator.metrics import Measures, share
 from orchestrator.metrics.sharing import clear
-from orchestrator.prefect_lane.access import how_to_sign_in
+from orchestrator.prefect_lane.auth import how_to_sign_in
 from orchestrator.service.children import children_of
 from orchestrator.service.lock import locked
 from orchestrator.service.supervision import Supervisor

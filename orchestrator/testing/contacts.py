@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from orchestrator.capabilities import Receipt
 from orchestrator.errors import NotFound
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 
 @dataclass

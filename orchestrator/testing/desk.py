@@ -9,7 +9,7 @@ from typing import Literal
 from orchestrator.capabilities import CaseTicket, IncomingMail, Receipt, Work
 from orchestrator.errors import NotFound, Rejected
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 
 class FakeInbox(Scripted):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from orchestrator.capabilities import Asset, Link
 from orchestrator.errors import NotFound, Rejected
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 
 def _now() -> datetime:

@@ -9,7 +9,7 @@ from threading import Condition
 from orchestrator.capabilities import MailPage, OutgoingMail, RawMail, Receipt
 from orchestrator.errors import Rejected
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 _ADDRESS = re.compile(r"[^\s@<>,;:\"]+@[^\s@<>,;:\"]+")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.capabilities import Notice, Receipt
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 
 class FakeNotifier(Scripted):

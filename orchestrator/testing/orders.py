@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.capabilities import Purchase
-from orchestrator.testing.scripted import Scripted
+from orchestrator.testing.fault_script import Scripted
 
 
 class FakeOrders(Scripted):

@@ -166,11 +166,11 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], is_wanted: Callab
 
 def _is_untouched(fixture: object) -> bool:
     """Tell whether a stand-in answers in the kit's own words, and not in the vendor's."""
-    from orchestrator.testing.standin import Standin
+    from orchestrator.testing.stub_server import StubServer
 
-    return isinstance(fixture, Standin) and (type(fixture).answer, type(fixture).reply) == (
-        Standin.answer,
-        Standin.reply,
+    return isinstance(fixture, StubServer) and (type(fixture).answer, type(fixture).reply) == (
+        StubServer.answer,
+        StubServer.reply,
     )
 
 

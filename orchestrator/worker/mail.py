@@ -12,7 +12,7 @@ from threading import Event, Thread
 from orchestrator.bootstrap import Application
 from orchestrator.errors import ConnectorError, RateLimited
 from orchestrator.intake.mailboxes import Source
-from orchestrator.ledger.effects import LONGEST_ASKED
+from orchestrator.ledger.ledger import LONGEST_ASKED
 from orchestrator.plugins import MailWatch
 
 FIRST_REST_SECONDS = 5.0

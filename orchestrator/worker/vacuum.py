@@ -10,7 +10,7 @@ from threading import Event
 import httpx
 
 from orchestrator.bootstrap import Application
-from orchestrator.prefect_lane.access import auth_string, headers
+from orchestrator.prefect_lane.auth import auth_string, headers
 from orchestrator.prefect_lane.vacuum import PrefectRetention
 from orchestrator.retention import InboxRetention
 

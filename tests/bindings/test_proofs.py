@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.bindings.proofs import LASTS, TRIES, ProbeState
 from orchestrator.bootstrap import use
-from orchestrator.kernel.settling import open_effects, settle
+from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.mail_server import MailServer

@@ -10,8 +10,8 @@ import pytest
 from flows.lost_download import ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import use
 from orchestrator.errors import LeaseLost, RunError, RunParked, Unavailable
+from orchestrator.kernel.resolution import open_effects
 from orchestrator.kernel.runs import RunState
-from orchestrator.kernel.settling import open_effects
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.ledger.states import Cause
 from orchestrator.record.heartbeat import WORKER, Heartbeat

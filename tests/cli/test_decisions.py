@@ -19,7 +19,7 @@ from orchestrator.errors import (
     RecordError,
     RunParked,
 )
-from orchestrator.kernel.settling import open_effects, settle
+from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
 from tests.support.clock import HandClock

@@ -16,7 +16,7 @@ from tests.support.dns_lookups import foreign, record_lookups
 CONFIG = 'prefect.api_url = "http://127.0.0.1:9/api"\nstore = {url = "sqlite:///r.db", key_file = "kek"}\n'
 RUN = ["run", "lost-download", "--email", "ann@example.com"]
 COMMANDS = ("plugins", "processes", "check", "connections", "runs", "decisions", "inbox", "effects", "audit tail")
-LIBRARY = ("orchestrator.process", "flows", "orchestrator.worker.work", "orchestrator.testing.mail")
+LIBRARY = ("orchestrator.process", "flows", "orchestrator.worker.main", "orchestrator.testing.mail")
 
 
 def seen(folder: Path, *arguments: str) -> tuple[str, set[str]]:

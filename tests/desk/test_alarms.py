@@ -14,8 +14,8 @@ import pytest
 
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bootstrap import Application
+from orchestrator.builtin.alarms import MOST
 from orchestrator.capabilities import Notice
-from orchestrator.desk.alarms import MOST
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.duplicates import DUPLICATED

@@ -14,6 +14,11 @@ import pytest
 from sqlalchemy import Connection, select
 
 from connectors.mail.message import compose
+from orchestrator.builtin.answers import AnswerLimits, counted_as, held_runs
+from orchestrator.builtin.cases import HostCases
+from orchestrator.builtin.inbox import DeliveryState, HostInbox
+from orchestrator.builtin.people import HostPeople
+from orchestrator.builtin.prefect_limit import PrefectLimit
 from orchestrator.capabilities import (
     Cases,
     Decision,
@@ -27,11 +32,6 @@ from orchestrator.capabilities import (
     Value,
     Work,
 )
-from orchestrator.desk.answers import AnswerLimits, counted_as, held_runs
-from orchestrator.desk.cases import CaseDesk
-from orchestrator.desk.inbox import DeliveryState, InboxDesk
-from orchestrator.desk.people import PeopleDesk
-from orchestrator.desk.prefect_limit import PrefectLimit
 from orchestrator.errors import Rejected, RunError, Unavailable
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.intake.mailboxes import MailIntake, Source
@@ -141,9 +141,9 @@ class Shop:
         self.runs = Runs(record)
         self.mailer = FakeMailer()
         self.mailbox = FakeMailbox()
-        self.inbox = InboxDesk(record)
-        self.people = PeopleDesk(record)
-        self.cases = CaseDesk(record, self.runs, lambda: PROCESSES)
+        self.inbox = HostInbox(record)
+        self.people = HostPeople(record)
+        self.cases = HostCases(record, self.runs, lambda: PROCESSES)
         given: dict[str, Any] = {"answers_per_day": 1000, "answer_pause_seconds": 0} | limits
         form = WebhookSettings(process="serve", verify="stripe", answers_per_day=given["answers_per_day"])
         sources = {

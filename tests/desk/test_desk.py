@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from orchestrator.builtin.inbox import DeliveryState, HostInbox
 from orchestrator.capabilities import Decision, Work
-from orchestrator.desk.inbox import DeliveryState, InboxDesk
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError, Rejected, RunParked
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.cases import QUIET
@@ -180,7 +180,7 @@ def test_only_a_mail_that_waits_for_a_person_can_be_closed(office: Office, kept:
 
 def test_mail_from_ourselves_is_known(office: Office, kept: str) -> None:
     assert office.inbox.read(kept).automatic == ""
-    assert InboxDesk(office.record, frozenset({"ann@example.com"})).read(kept).automatic == "our own address"
+    assert HostInbox(office.record, frozenset({"ann@example.com"})).read(kept).automatic == "our own address"
 
 
 def test_a_listed_mail_shows_nothing_personal(office: Office, kept: str) -> None:

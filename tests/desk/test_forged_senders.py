@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.builtin.inbox import Delivery, DeliveryState
 from orchestrator.capabilities import Decision
-from orchestrator.desk.inbox import Delivery, DeliveryState
 from orchestrator.errors import RunError
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.trail import Actor

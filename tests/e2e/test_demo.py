@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.prefect_lane.access import headers
+from orchestrator.prefect_lane.auth import headers
 from orchestrator.sandbox.configuration import PACKAGED, as_toml, moved
 from orchestrator.sandbox.shop import THREE_PURCHASES
 from orchestrator.sandbox.systems import begin_anew

@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Lock
 
 from orchestrator.ledger.states import CALL_GRACE
-from orchestrator.plugins.deadline import uptime
 from orchestrator.record.record import Record, open_record
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator.toolkit.deadline import uptime
 from tests.support.deep import cases
 from tests.support.freeze_driver import IN_FLIGHT, PASSWORD, SEND_ONE, SHOP, TIMEOUT_SECONDS
 from tests.support.gateways import wait_until

@@ -13,8 +13,8 @@ import pytest
 
 from flows.lost_download import AGAIN, BOUGHT_AS
 from orchestrator.bootstrap import Application
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.capabilities import Decision
-from orchestrator.desk.inbox import DeliveryState
 from orchestrator.kernel.consistency import audit
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.trail import Actor

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bootstrap import Application
-from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.dropbox_server import APP_KEY, APP_SECRET, DropboxServer
 from orchestrator.sandbox.gmail import Consents, GmailBox, GmailServer, smtp_to
@@ -25,6 +24,7 @@ from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import create_shop
 from orchestrator.sandbox.systems import PASSWORD, STRANGER, SUPPORT, customers
 from orchestrator.settings import load_settings
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 from tests.support.gmail_account import granted
 from tests.support.paths import ROOT
 from tests.support.scenario import ANNA, DRESS, LUCIA, NEUTRAL, Scenario, download, links_in

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from orchestrator.bootstrap import Application
+from orchestrator.gateway.concurrency import AllTaken, ConcurrencyLimit
 from orchestrator.gateway.ingress import RETRY_AFTER_SECONDS
-from orchestrator.gateway.slots import AllTaken, Slots
 from orchestrator.record.heartbeat import WORKER, Heartbeat
 from orchestrator.record.verify import verify
 from tests.support.gateways import PATIENCE_SECONDS, Served, received, serve, wait_until
@@ -199,7 +199,7 @@ def test_one_webhook_leaves_room_for_the_others(app: Application) -> None:
 
 
 def test_slots_are_given_back_whatever_happens() -> None:
-    slots = Slots(2)
+    slots = ConcurrencyLimit(2)
     for _ in range(5):
         with pytest.raises(RuntimeError), slots.slot("a"):
             raise RuntimeError

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.desk.inbox import InboxDesk
+from orchestrator.builtin.inbox import HostInbox
 from orchestrator.kernel.runs import Runs
 from orchestrator.record.record import open_record
 from orchestrator.record.verify import verify
@@ -109,7 +109,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def stored(folder: Path) -> tuple[set[str], set[str]]:
     """Return the deliveries, and those that the runs belong to; all must verify."""
     record = open_record(f"sqlite:///{folder}/r.db", folder / "key")
-    deliveries = [found.delivery for found in InboxDesk(record).listed(limit=10**6)]
+    deliveries = [found.delivery for found in HostInbox(record).listed(limit=10**6)]
     runs = [f"d-{run.run_id[2:]}" for run in Runs(record).listed(limit=10**6)]
     with record.store.read() as tx:
         assert verify(tx).breaches == ()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.desk.inbox import DeliveryState, InboxDesk
+from orchestrator.builtin.inbox import DeliveryState, HostInbox
 from orchestrator.gateway.accepting import Acceptance, Accepted, Arrival, Outcome
 from orchestrator.gateway.verification import Proof
 from orchestrator.gateway.writer import Writer
@@ -39,11 +39,11 @@ def counts(record: Record) -> tuple[int, int]:
 def test_a_delivery_is_stored_with_its_run_and_its_event(record: Record) -> None:
     (accepted,) = accept(record, arrival(order(1, items=[{"name": "Book"}])))
     assert accepted.outcome is Outcome.ACCEPTED
-    (found,) = InboxDesk(record).listed(limit=9)
+    (found,) = HostInbox(record).listed(limit=9)
     assert (found.delivery, found.source, found.state, found.note) == (accepted.delivery, "webhook:shop", "started", "")
     (opened,) = Runs(record).listed(limit=9)
     assert (opened.run_id, opened.process, opened.state) == (found.run_id, "serve", RunState.READY)
-    raw, row = InboxDesk(record).raw(found.delivery)
+    raw, row = HostInbox(record).raw(found.delivery)
     assert (raw, row.subject_ref) == (order(1, items=[{"name": "Book"}]), opened.subject_ref)
     with record.store.read() as tx:
         events = record.trail.chain(tx, opened.run_id)
@@ -77,7 +77,7 @@ def test_other_bytes_under_the_same_key_are_an_alarm_once(record: Record) -> Non
         (alarm,) = record.trail.chain(tx, f"alarm:{first.delivery}")
     assert (alarm.kind, alarm.data["delivery"]) == ("delivery.conflict", first.delivery)
     assert alarm.actor == Actor(name="webhook:shop", auth="signature (stripe)")
-    assert InboxDesk(record).raw(first.delivery)[0] == order(1)
+    assert HostInbox(record).raw(first.delivery)[0] == order(1)
     assert counts(record) == (1, 1)
 
 
@@ -117,10 +117,10 @@ def test_what_is_no_input_is_a_dead_letter(record: Record, body: bytes, process:
     fine = arrival(order(2), "evt_2")
     accepted, other = accept(record, arrival(body, hook=hook(process)), fine)
     assert (accepted.outcome, other.outcome) == (Outcome.ACCEPTED, Outcome.ACCEPTED)
-    (found,) = InboxDesk(record).listed(state=DeliveryState.DEAD_LETTER, limit=9)
+    (found,) = HostInbox(record).listed(state=DeliveryState.DEAD_LETTER, limit=9)
     assert found.note.startswith(note)
     assert (found.delivery, found.run_id) == (accepted.delivery, None)
-    assert InboxDesk(record).raw(found.delivery)[0] == body
+    assert HostInbox(record).raw(found.delivery)[0] == body
     assert counts(record) == (2, 1)
     with record.store.read() as tx:
         assert [event.kind for event in record.trail.chain(tx, found.delivery)] == ["delivery.accepted"]
@@ -243,7 +243,7 @@ def test_a_death_loses_nothing_that_was_answered(
     answered = answered_until_death(acceptance)
     assert len(answered) == 3 * (number - 1)
     left = reopen()
-    stored = {found.delivery for found in InboxDesk(left).listed(limit=99)}
+    stored = {found.delivery for found in HostInbox(left).listed(limit=99)}
     assert {f"r-{delivery[2:]}" for delivery in stored} == {found.run_id for found in Runs(left).listed(limit=99)}
     unseen = 3 if place == "committed" else 0
     assert set(answered) <= stored

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from orchestrator.bootstrap import Application, use
+from orchestrator.builtin.inbox import Delivery, DeliveryState
 from orchestrator.cli.inbox import inbox as command
-from orchestrator.desk.inbox import Delivery, DeliveryState
 from orchestrator.errors import ConfigurationError, NotRecorded, RunFailed
 from orchestrator.gateway.accepting import Acceptance, Arrival
+from orchestrator.gateway.dead_letters import DeadLetters
 from orchestrator.gateway.hooks import hook_of
-from orchestrator.gateway.letters import Letters
 from orchestrator.gateway.mapping import Unfit, read_payload, request_from
-from orchestrator.kernel.cancelling import cancel
+from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.record.tables import subject_key
 from orchestrator.record.trail import Actor
@@ -69,7 +69,7 @@ def told(app: Application, chain: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("body", [BROKEN, UNMAPPED], ids=["broken", "unmapped"])
 def test_a_dead_letter_that_was_mended_goes_on(app: Application, body: bytes) -> None:
-    delivery, letters = accept(app, body), Letters(app)
+    delivery, letters = accept(app, body), DeadLetters(app)
     assert letters.payload(delivery) == body
     assert letters.edit(delivery, order(1), ANN) == ""
     run_id = letters.resume(delivery, ANN)
@@ -83,7 +83,7 @@ def test_a_dead_letter_that_was_mended_goes_on(app: Application, body: bytes) ->
 
 def test_what_a_person_changed_stands_on_the_record_encrypted(app: Application) -> None:
     delivery = accept(app, BROKEN)
-    Letters(app).edit(delivery, order(1), ANN)
+    DeadLetters(app).edit(delivery, order(1), ANN)
     with app.record.store.read() as tx:
         edited = app.record.trail.chain(tx, delivery)[-1]
         private = app.record.trail.private_values(tx, [edited.event_id])
@@ -93,7 +93,7 @@ def test_what_a_person_changed_stands_on_the_record_encrypted(app: Application) 
 
 
 def test_a_delivery_lies_under_the_key_of_the_person_as_soon_as_it_is_known(app: Application) -> None:
-    delivery, letters = accept(app, UNMAPPED), Letters(app)
+    delivery, letters = accept(app, UNMAPPED), DeadLetters(app)
     letters.edit(delivery, order(1), ANN)
     run = run_of(app, letters.resume(delivery, ANN))
     assert app.inbox.raw(delivery)[1].subject_ref == run.subject_ref
@@ -103,7 +103,7 @@ def test_a_delivery_lies_under_the_key_of_the_person_as_soon_as_it_is_known(app:
 
 
 def test_an_edit_that_does_not_help_is_told_and_the_letter_stays(app: Application) -> None:
-    delivery, letters = accept(app, BROKEN), Letters(app)
+    delivery, letters = accept(app, BROKEN), DeadLetters(app)
     assert letters.edit(delivery, UNMAPPED, ANN) == "email is missing"
     with pytest.raises(ConfigurationError, match=f"{delivery} does not fit: email is missing; mend it with"):
         letters.resume(delivery, ANN)
@@ -113,22 +113,22 @@ def test_an_edit_that_does_not_help_is_told_and_the_letter_stays(app: Applicatio
 def test_a_mended_configuration_lets_a_dead_letter_go_on(app: Application, record_url: str, tmp_path: Path) -> None:
     delivery = accept(app, UNMAPPED)
     mended = configured(tmp_path, record_url, HOOKS.replace('email = "/customer/email"', 'email = "/customer/mail"', 1))
-    assert run_of(mended, Letters(mended).resume(delivery, ANN)).state is RunState.READY
+    assert run_of(mended, DeadLetters(mended).resume(delivery, ANN)).state is RunState.READY
     mended.record.store.close()
 
 
 def test_a_letter_whose_webhook_is_gone_says_so(app: Application, record_url: str, tmp_path: Path) -> None:
     delivery = accept(app, UNMAPPED)
     without = configured(tmp_path, record_url, "")
-    for attempt in (Letters(without).resume, lambda *args: Letters(without).edit(args[0], b"", args[1])):
+    for attempt in (DeadLetters(without).resume, lambda *args: DeadLetters(without).edit(args[0], b"", args[1])):
         with pytest.raises(ConfigurationError, match=r"\[webhooks.shop\]: is not configured any more"):
             attempt(delivery, ANN)
-    Letters(without).discard(delivery, ANN)
+    DeadLetters(without).discard(delivery, ANN)
     without.record.store.close()
 
 
 def test_a_discarded_letter_waits_for_nobody(app: Application) -> None:
-    delivery, letters = accept(app, BROKEN), Letters(app)
+    delivery, letters = accept(app, BROKEN), DeadLetters(app)
     letters.discard(delivery, ANN)
     assert found(app).state is DeliveryState.DISCARDED
     assert told(app, delivery)[-1] == ("delivery.discarded", ANN.name)
@@ -137,7 +137,7 @@ def test_a_discarded_letter_waits_for_nobody(app: Application) -> None:
 
 
 def test_only_a_dead_letter_is_edited_resumed_or_discarded(app: Application) -> None:
-    delivery, letters = accept(app, order(1)), Letters(app)
+    delivery, letters = accept(app, order(1)), DeadLetters(app)
     for other in (delivery, "d-nothing"):
         with pytest.raises(NotRecorded, match=f"{other} is no dead letter"):
             letters.payload(other)
@@ -151,7 +151,7 @@ def test_only_a_dead_letter_is_edited_resumed_or_discarded(app: Application) -> 
 
 
 def test_a_delivery_whose_run_failed_runs_again(app: Application) -> None:
-    delivery, letters = accept(app, order(1), "keap"), Letters(app)
+    delivery, letters = accept(app, order(1), "keap"), DeadLetters(app)
     first = str(found(app).run_id)
     with pytest.raises(RunFailed):
         app.kernel.execute(app.definition("failing"), first)
@@ -184,7 +184,7 @@ def test_a_delivery_whose_run_was_cancelled_runs_again(app: Application) -> None
     delivery = accept(app, order(1))
     first = str(found(app).run_id)
     assert cancel(app.record, first, ANN)
-    second = Letters(app).rerun(delivery, ANN)
+    second = DeadLetters(app).rerun(delivery, ANN)
     assert app.kernel.execute(app.definition("serve"), second) == "served"
     assert run_of(app, first).state is RunState.CANCELLED
 
@@ -192,7 +192,7 @@ def test_a_delivery_whose_run_was_cancelled_runs_again(app: Application) -> None
 def test_what_has_not_failed_is_not_run_again(app: Application) -> None:
     for delivery in (accept(app, BROKEN), accept(app, order(1), "keap"), "d-nothing"):
         with pytest.raises(NotRecorded, match="has no run that failed"):
-            Letters(app).rerun(delivery, ANN)
+            DeadLetters(app).rerun(delivery, ANN)
 
 
 # --- the command line --------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_several_letters_are_dealt_with_at_once_and_one_that_does_not_fit_is_in_
 ) -> None:
     broken, mended = accept(app, BROKEN), accept(app, BROKEN, "slack")
     use(app)
-    Letters(app).edit(mended, b'{"event": {"email": "ann1@example.com"}}', ANN)
+    DeadLetters(app).edit(mended, b'{"event": {"email": "ann1@example.com"}}', ANN)
     assert call("resume", broken, "d-nothing", mended) == 1
     said = capsys.readouterr()
     assert said.out.startswith("Ready: run r-")
@@ -262,4 +262,4 @@ def test_an_editor_that_fails_changes_nothing(app: Application, editor: str, mon
     monkeypatch.setenv("VISUAL", editor)
     with pytest.raises(ConfigurationError, match=r"\$EDITOR: "):
         call("edit", delivery)
-    assert Letters(app).payload(delivery) == UNMAPPED
+    assert DeadLetters(app).payload(delivery) == UNMAPPED

@@ -14,8 +14,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from stripe import SignatureVerificationError, WebhookSignature
 
 from orchestrator.gateway.verification import Call, Proof, Verdict, verify
-from orchestrator.plugins.standard_webhooks import signing_key
 from orchestrator.settings.webhooks import HmacSettings, Scheme
+from orchestrator.toolkit.standard_webhooks import signing_key
 from tests.support.deep import cases
 from tests.support.webhooks import KEYS, OLD_SECRET, PLAIN, SECRET, SIGNED, URL, key, proof, signed
 

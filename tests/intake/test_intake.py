@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
+from orchestrator.builtin.inbox import DeliveryState, HostInbox
 from orchestrator.capabilities import Inbox, MailPage, RawMail, Value
-from orchestrator.desk.inbox import DeliveryState, InboxDesk
 from orchestrator.errors import Unavailable
 from orchestrator.intake.mailboxes import PAGE, MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
@@ -76,7 +76,7 @@ class Post:
 
     def stored(self) -> list[bytes]:
         """Return what lies in the inbox, byte for byte, in the order of arrival."""
-        desk = InboxDesk(self.record)
+        desk = HostInbox(self.record)
         rows = [desk.raw(found.delivery) for found in desk.listed(limit=1000)]
         return [raw for raw, row in sorted(rows, key=lambda found: (found[1].received_at, found[1].source_key))]
 
@@ -98,7 +98,7 @@ def post(record: Record, mailbox: DatedMailbox) -> Post:
 def test_a_new_mail_is_stored_with_its_run_and_its_event(post: Post, record: Record, clock: HandClock) -> None:
     key = post.mailbox.deliver(letter(1))
     assert post.take_in() == 1
-    (found,) = InboxDesk(record).listed(limit=10)
+    (found,) = HostInbox(record).listed(limit=10)
     assert (found.source, found.state, found.note) == ("support", DeliveryState.NEW, "")
     (run,) = Runs(record).listed(limit=10)
     assert (run.run_id, run.process, run.state, run.case_id) == (found.run_id, "triage", RunState.READY, None)
@@ -119,7 +119,7 @@ def test_how_the_sender_was_proven_is_on_the_record(post: Post, record: Record) 
     for result in (b"pass", b"fail"):
         post.mailbox.deliver(said % (result, b"example.com") + letter(1))
     MailIntake(record, Runs(record)).take_in(replace(post.source, authserv_id="mx.shop.example"))
-    found = {each.proof: each for each in InboxDesk(record).listed(limit=10)}
+    found = {each.proof: each for each in HostInbox(record).listed(limit=10)}
     with record.store.read() as tx:
         accepted = {proof: record.trail.chain(tx, str(each.run_id)) for proof, each in found.items()}
     assert {proof: [event.actor.auth for event in events] for proof, events in accepted.items()} == {
@@ -326,7 +326,7 @@ def test_of_a_mail_that_is_too_large_the_header_is_stored_and_a_person_reads_it(
     post.mailbox.deliver(letter(1) + b"x" * 2000)
     post.mailbox.deliver(letter(2))
     assert post.take_in() == 2
-    desk = InboxDesk(record)
+    desk = HostInbox(record)
     read = {mail.subject: mail for mail in (desk.read(found.delivery) for found in desk.listed(limit=10))}
     assert read["mail 1"].unreadable == "larger than the mailbox's limit"
     assert (read["mail 1"].sender, read["mail 1"].text) == ("ann@example.com", "")
@@ -340,7 +340,7 @@ def test_every_broken_mail_is_stored_byte_for_byte_and_can_be_looked_at(record: 
     assert len(CORPUS) > 20
     assert post.take_in() == len(CORPUS)
     assert post.stored() == [path.read_bytes() for path in CORPUS]
-    desk = InboxDesk(record)
+    desk = HostInbox(record)
     for found in desk.listed(limit=100):
         assert desk.read(found.delivery).delivery == found.delivery
 

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.errors import RunError
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.verify import verify

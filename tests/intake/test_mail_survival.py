@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import func, select
 
 from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator.builtin.inbox import HostInbox
 from orchestrator.capabilities import Inbox, Value
-from orchestrator.desk.inbox import InboxDesk
 from orchestrator.errors import ConnectorError
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
@@ -145,5 +145,5 @@ def delete_what_is_stored(record: Record, server: DovecotServer, login: str, cha
 
 
 def stored(record: Record) -> Counter[bytes]:
-    desk: Any = InboxDesk(record)
+    desk: Any = HostInbox(record)
     return Counter(desk.raw(found.delivery)[0] for found in desk.listed(limit=10 * MAILS))

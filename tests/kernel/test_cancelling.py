@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.builtin.people import HostPeople
 from orchestrator.capabilities import Decision, Option, People, Question
-from orchestrator.desk.people import PeopleDesk
 from orchestrator.errors import (
     NotRecorded,
     RecordError,
@@ -14,11 +14,11 @@ from orchestrator.errors import (
     RunPostponed,
     Unavailable,
 )
-from orchestrator.kernel.cancelling import cancel
+from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.kernel.runs import Mirror, RunState
 from orchestrator.kernel.session import LOOK
-from orchestrator.kernel.settling import open_effects, settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
 from orchestrator.record.tables import run as run_table
@@ -166,7 +166,7 @@ def test_cancelling_while_a_run_is_about_to_wait_is_not_forgotten(
 
 
 def test_the_question_of_a_cancelled_run_waits_no_longer(bench: Bench) -> None:
-    desk, asking = PeopleDesk(bench.record), process(ask)
+    desk, asking = HostPeople(bench.record), process(ask)
     bench.system = desk
     run_id = bench.open(asking)
     with pytest.raises(RunParked):

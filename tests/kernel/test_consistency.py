@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.errors import RunError, Unavailable
-from orchestrator.kernel.cancelling import cancel
+from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.consistency import RunsAndEffects
 from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.states import State

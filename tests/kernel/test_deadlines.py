@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
 
+from orchestrator.builtin.people import DEADLINE, OpenQuestion
 from orchestrator.capabilities import Decision, Option, People, Question
-from orchestrator.desk.people import DEADLINE, OpenQuestion
 from orchestrator.errors import NotRecorded, RunParked
-from orchestrator.kernel.cancelling import cancel
+from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.record import Record

@@ -7,8 +7,8 @@ import pytest
 from orchestrator.capabilities import Mailer, OutgoingMail
 from orchestrator.errors import RunParked, RunPostponed, Unavailable
 from orchestrator.kernel.kernel import MOST_DEATHS
+from orchestrator.kernel.queue import SUSPECT
 from orchestrator.kernel.runs import RunState
-from orchestrator.kernel.waiting import SUSPECT
 from orchestrator.plugins import DoubtClass
 from tests.support.clock import HandClock
 from tests.support.kernel_bench import ANN, Bench, Done, Errand, FakeSystem, Killed, process, send_one

@@ -19,7 +19,7 @@ from orchestrator.errors import (
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import PATIENCE
 from orchestrator.kernel.runs import RunState
-from orchestrator.ledger.effects import LONGEST_DELAY
+from orchestrator.ledger.ledger import LONGEST_DELAY
 from orchestrator.ledger.states import State
 from tests.support.clock import HandClock
 from tests.support.kernel_bench import (

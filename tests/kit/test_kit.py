@@ -58,7 +58,7 @@ def test_a_connector_of_everything_keeps_its_contracts_at_once_and_is_bronze_unt
     assert (told["tier"], told["connector"], told["against"]) == ("bronze", "acme", "stand-in")
     assert [each["rule"] for each in told["rules"] if not each["kept"]] == ["vendors-words"]
     ran = {each.pop("contract"): each for each in told["contracts"]}
-    assert set(ran) == {f"{role}Contract" for role in [*roles(), "BlindAccount", "Faults", "Manners"]}
+    assert set(ran) == {f"{role}Contract" for role in [*roles(), "BlindAccount", "ConnectorHygiene", "Faults"]}
     assert all((each["failed"], each["deviates"], each["skipped"]) == (0, 0, 0) for each in ran.values())
 
 

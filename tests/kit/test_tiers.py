@@ -39,7 +39,11 @@ SUITES = {
 }
 PROMISED = tuple(promised_by(NotifierContract))
 WAIT = "test_the_wait_that_the_system_asks_for_is_handed_on"
-NAMES = {"NotifierContract": PROMISED, "FaultsContract": ("test_silence", WAIT), "MannersContract": ("test_secret",)}
+NAMES = {
+    "NotifierContract": PROMISED,
+    "FaultsContract": ("test_silence", WAIT),
+    "ConnectorHygieneContract": ("test_secret",),
+}
 WHOLE = {contract: dict.fromkeys(tests, "passed") for contract, tests in NAMES.items()}
 
 
@@ -92,12 +96,12 @@ FIRST = PROMISED[0]
     ("seen", "reached"),
     [
         (notes(), Tier.PLATINUM),
-        (notes("MannersContract"), Tier.GOLD),
+        (notes("ConnectorHygieneContract"), Tier.GOLD),
         (notes(test_secret="failed"), Tier.GOLD),
         (notes(test_secret="skipped"), Tier.GOLD),
         (notes(test_secret="deviates"), Tier.GOLD),
         (notes(**{WAIT: "deviates"}), Tier.GOLD),
-        (notes("MannersContract", **{WAIT: "deviates"}), Tier.GOLD),
+        (notes("ConnectorHygieneContract", **{WAIT: "deviates"}), Tier.GOLD),
         (notes(**{WAIT: "failed"}), Tier.SILVER),
         (notes(**{WAIT: "skipped"}), Tier.SILVER),
         (notes(WAIT), Tier.SILVER),
@@ -137,11 +141,11 @@ def test_a_capability_whose_contract_nobody_ran_is_noticed() -> None:
 
 SUITE = """
 import pytest
-from orchestrator.testing.behind import FakeReaders
+from orchestrator.testing.fake_backends import FakeReaders
 from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.notices import FakeNotifier
-from orchestrator.testing.standin import Standin
+from orchestrator.testing.stub_server import StubServer
 
 
 class Kept(NotifierContract):
@@ -226,7 +230,7 @@ class TestUntouched(Kept):
 
     @pytest.fixture
     def vendor(self, notifier):
-        return Standin(notifier)
+        return StubServer(notifier)
 
     @pytest.fixture
     def readers(self, notifier, vendor):
@@ -238,7 +242,7 @@ class TestTouched(TestUntouched):
 
     @pytest.fixture
     def vendor(self, notifier):
-        class Vendor(Standin):
+        class Vendor(StubServer):
             def answer(self, method, path, given):
                 return 404, None
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from orchestrator.errors import LeaseLost, RunError
+from orchestrator.kernel.resolution import Happened, happened_twice, settle
 from orchestrator.kernel.runs import RunState
-from orchestrator.kernel.settling import Happened, happened_twice, settle
 from orchestrator.ledger.duplicates import DUPLICATED, LATE
 from orchestrator.ledger.states import Cause
 from orchestrator.plugins import DoubtClass

@@ -17,11 +17,12 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.kernel.runs import LEASE, RunState
-from orchestrator.ledger.effects import move_effect
+from orchestrator.ledger.ledger import move_effect
 from orchestrator.ledger.states import CALL_GRACE, KEY_MARGIN, State
-from orchestrator.plugins import DoubtClass, TimeLimit
+from orchestrator.plugins import DoubtClass
 from orchestrator.record.record import Record
 from orchestrator.record.tables import run
+from orchestrator.toolkit import TimeLimit
 from tests.support.clock import HandClock
 from tests.support.doubtful_runs import DOWN, LOST, REPEATED, SEND_ONE, doubtful, go_on, state_of
 from tests.support.kernel_bench import (

@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 
 from orchestrator.capabilities import Mailer, OutgoingMail, Receipt
 from orchestrator.errors import EffectAbandoned, Rejected, RunError
+from orchestrator.kernel.resolution import settle
 from orchestrator.kernel.runs import RunState
-from orchestrator.kernel.settling import settle
 from orchestrator.ledger.states import FINAL, TRANSITIONS, Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment

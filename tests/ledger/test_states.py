@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import RecordError
 from orchestrator.ledger import states
-from orchestrator.ledger.effects import FIRST_DELAY, LONGEST_DELAY, delay
+from orchestrator.ledger.ledger import FIRST_DELAY, LONGEST_DELAY, delay
 from orchestrator.ledger.states import (
     CALL_GRACE,
     FINAL,

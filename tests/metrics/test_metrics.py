@@ -17,7 +17,7 @@ from sqlalchemy import Connection, event, insert
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bootstrap import Application
 from orchestrator.errors import RunParked
-from orchestrator.kernel.waiting import now_of
+from orchestrator.kernel.queue import now_of
 from orchestrator.metrics import Exposition
 from orchestrator.metrics.state import READINGS, StateMetrics, sparing
 from orchestrator.record.clock import stamp
@@ -207,7 +207,7 @@ def test_a_costly_reading_is_repeated_until_it_costs_one_per_cent_of_the_time(re
 SHARING = """
 import sys
 from pathlib import Path
-from orchestrator.kernel.meter import Measured
+from orchestrator.kernel.instrumentation import Measured
 from orchestrator.metrics import Measures, share
 share(Path(sys.argv[1]))
 Measures().attempt(Measured(process="p", connection="c", operation="o"), "done")

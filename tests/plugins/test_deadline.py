@@ -10,8 +10,8 @@ from weakref import ref
 
 import pytest
 
-from orchestrator.plugins import TimeLimit, after, within
-from orchestrator.plugins.deadline import call_limited, uptime
+from orchestrator.toolkit import TimeLimit, after, within
+from orchestrator.toolkit.deadline import call_limited, uptime
 
 LONG = timedelta(seconds=30)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
-from orchestrator.plugins.http import failure, refusal
+from orchestrator.toolkit.http import failure, refusal
 
 NEVER_SENT = "ConnectError ConnectTimeout PoolTimeout"
 UNKNOWN = """

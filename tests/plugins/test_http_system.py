@@ -19,8 +19,8 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
-from orchestrator.plugins.deadline import call_limited
-from orchestrator.plugins.http import HttpSettings, HttpSystem, failure
+from orchestrator.toolkit.deadline import call_limited
+from orchestrator.toolkit.http import HttpSettings, HttpSystem, failure
 from tests.support.certificates import authority
 from tests.support.slow_reader import LARGE, slow_reader
 

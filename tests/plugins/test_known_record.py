@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import AccessDenied, Unavailable
-from orchestrator.plugins.known import BELIEVED_SECONDS, KnownRecord
+from orchestrator.toolkit.known_record import BELIEVED_SECONDS, KnownRecord
 
 
 class Account:

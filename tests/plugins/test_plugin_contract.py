@@ -34,17 +34,17 @@ class FileLink:
 
 
 CONNECTORS_THAT_BREAK_THE_CONTRACT: dict[str, tuple[dict[str, Any], str]] = {
-    "no version": ({"api": "one"}, "has the API version 'one'; write api='1.0'"),
-    "a version of another kind": ({"api": 1.0}, "has the API version 1.0; write api='1.0'"),
+    "no version": ({"api": "one"}, "has the API version 'one'; write api='2.0'"),
+    "a version of another kind": ({"api": 1.0}, "has the API version 1.0; write api='2.0'"),
     "written for an older break": (
-        {"api": "0.9"},
-        "was written for API 0.9, and this orchestrator has 1.0; install a n",
+        {"api": "1.9"},
+        "was written for API 1.9, and this orchestrator has 2.0; install a n",
     ),
     "written for a newer break": (
-        {"api": "2.0"},
-        "was written for API 2.0, and this orchestrator has 1.0; upgrade pro",
+        {"api": "3.0"},
+        "was written for API 3.0, and this orchestrator has 2.0; upgrade pro",
     ),
-    "written for a newer addition": ({"api": "1.1"}, "was written for API 1.1, and this orchestrator has 1.0; upgrade"),
+    "written for a newer addition": ({"api": "2.1"}, "was written for API 2.1, and this orchestrator has 2.0; upgrade"),
     "no capability": ({"provides": ()}, "offers no capability; the capabilities are Contacts, FileLinks, "),
     "one capability alone": ({"provides": FileLinks}, "has the class FileLinks as provides; write provides=(FileL"),
     "unknown capability": ({"provides": (FileLink,)}, "did you mean orchestrator.capabilities.FileLinks?"),

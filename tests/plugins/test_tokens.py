@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from orchestrator.errors import AccessDenied, Unavailable
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 from tests.support.clock import HandClock
 
 HOUR = timedelta(hours=1)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import AccessDenied
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 from tests.support.deep import cases
 
 PROCESSES = 8

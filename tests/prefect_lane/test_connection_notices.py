@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bindings.guard import ConnectionState
-from orchestrator.prefect_lane.notices import said_of
+from orchestrator.prefect_lane.deployment_notices import said_of
 from tests.support.app_with_fakes import Office
 from tests.support.clock import HandClock
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 
+from orchestrator.builtin.people import OpenQuestion
 from orchestrator.capabilities import Decision, Question
-from orchestrator.desk.people import OpenQuestion
 from orchestrator.prefect_lane.form import FilledIn, Form
 from tests.support.desk import OTHERWISE, YES
 

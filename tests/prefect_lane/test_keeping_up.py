@@ -10,7 +10,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from orchestrator.worker.showing import _keep_up
+from orchestrator.worker.prefect_sync import _keep_up
 
 BUSY = httpx.HTTPStatusError("busy", request=httpx.Request("POST", "http://prefect.test"), response=httpx.Response(503))
 

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.errors import Rejected
 from orchestrator.kernel.runs import Run
-from orchestrator.prefect_lane.logbook import course, log_of, outcome
+from orchestrator.prefect_lane.run_logs import course, log_of, outcome
 from orchestrator.prefect_lane.states import shown_state
 from orchestrator.record.clock import moment
 from orchestrator.record.trail import Event

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from orchestrator.worker.showing import mirror
+from orchestrator.worker.prefect_sync import mirror
 from tests.support.app_with_fakes import CONFIG, Office
 
 ID = str(UUID(int=1))

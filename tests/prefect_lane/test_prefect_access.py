@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.logs import redact
-from orchestrator.prefect_lane.access import auth_string, headers, left_open, made_in, refused
+from orchestrator.prefect_lane.auth import auth_string, headers, left_open, made_in, refused
 from orchestrator.prefect_lane.environment import prefect_answers
 from orchestrator.prefect_lane.server import names
 from orchestrator.sandbox.systems import free_port

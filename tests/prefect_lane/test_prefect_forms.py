@@ -17,14 +17,14 @@ from pydantic import SecretStr
 
 from flows.lost_download import AGAIN, ANSWER, BOUGHT_AS, CLOSE
 from orchestrator.bootstrap import Application
+from orchestrator.builtin.people import DEADLINE, OpenQuestion
 from orchestrator.capabilities import Decision
-from orchestrator.desk.people import DEADLINE, OpenQuestion
 from orchestrator.errors import RunParked
 from orchestrator.kernel.runs import Run, RunState
-from orchestrator.prefect_lane.access import auth_string, headers, left_open, made_in, refused
-from orchestrator.prefect_lane.claiming import show_again
+from orchestrator.prefect_lane.auth import auth_string, headers, left_open, made_in, refused
+from orchestrator.prefect_lane.claims import show_again
 from orchestrator.prefect_lane.form import FILLED_IN, Form
-from orchestrator.prefect_lane.healing import heal
+from orchestrator.prefect_lane.reconciliation import heal
 from orchestrator.prefect_lane.server import POLICY
 from orchestrator.record.trail import Actor, Event
 from orchestrator.record.verify import verify

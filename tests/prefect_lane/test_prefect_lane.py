@@ -26,15 +26,15 @@ from orchestrator.bootstrap import Application, use
 from orchestrator.capabilities import FileLinks
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
-from orchestrator.prefect_lane.access import auth_string
+from orchestrator.prefect_lane.auth import auth_string
+from orchestrator.prefect_lane.deployment_notices import ConnectionNotices
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_at
-from orchestrator.prefect_lane.notices import ConnectionNotices
 from orchestrator.process import Schedule, process
 from orchestrator.record.trail import Actor
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES
 from orchestrator.sandbox.systems import STRANGER, Sandbox, SandboxError, wait_until
-from orchestrator.worker.showing import mirror
+from orchestrator.worker.prefect_sync import mirror
 from tests.support.configurations import load
 from tests.support.deep import cases
 from tests.support.kernel_bench import Errand

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from orchestrator.capabilities import Mailer, OutgoingMail
 from orchestrator.kernel.runs import RunState
-from orchestrator.record.pen import Pen
 from orchestrator.record.record import open_record
+from orchestrator.record.writer_lock import WriterLock
 from tests.support.clock import HandClock
 from tests.support.kernel_bench import Bench, Done, Errand, FakeSystem, process
 
@@ -22,8 +22,8 @@ ROUNDS = 20
 HOLDER = """
 import sys
 from pathlib import Path
-from orchestrator.record.pen import Pen
-pen, order = Pen(Path(sys.argv[1])), Path(sys.argv[2])
+from orchestrator.record.writer_lock import WriterLock
+pen, order = WriterLock(Path(sys.argv[1])), Path(sys.argv[2])
 for _ in sys.stdin:
     with pen.held(), order.open("a") as file:
         file.write("other ")
@@ -62,7 +62,7 @@ def wait_until_somebody_waits(database: Path) -> None:
 
 def test_processes_take_turns_however_soon_one_wants_the_pen_again(tmp_path: Path) -> None:
     database, order = tmp_path / "record.db", tmp_path / "order"
-    pen = Pen(database)
+    pen = WriterLock(database)
     with another_process(tmp_path) as other:
         for _ in range(ROUNDS):
             with pen.held():
@@ -75,7 +75,7 @@ def test_processes_take_turns_however_soon_one_wants_the_pen_again(tmp_path: Pat
 
 
 def test_an_error_lets_go_of_the_pen(tmp_path: Path) -> None:
-    pen = Pen(tmp_path / "record.db")
+    pen = WriterLock(tmp_path / "record.db")
     with pytest.raises(KeyError), pen.held():
         raise KeyError
     with pen.held():
@@ -84,10 +84,10 @@ def test_an_error_lets_go_of_the_pen(tmp_path: Path) -> None:
 
 def test_a_lock_that_cannot_be_had_now_is_a_store_that_cannot_be_written_now(tmp_path: Path) -> None:
     (tmp_path / "record.db.lock").mkdir()
-    with pytest.raises(OperationalError, match="IsADirectoryError"), Pen(tmp_path / "record.db").held():
+    with pytest.raises(OperationalError, match="IsADirectoryError"), WriterLock(tmp_path / "record.db").held():
         pass
     (tmp_path / "record.db.lock").rmdir()
-    with Pen(tmp_path / "record.db").held():
+    with WriterLock(tmp_path / "record.db").held():
         pass
 
 

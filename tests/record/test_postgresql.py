@@ -26,7 +26,7 @@ from orchestrator.record.store import POOL_OVERFLOW, POOL_SIZE, repeated
 from orchestrator.record.tables import run
 from orchestrator.record.verify import verify
 from orchestrator.retention import InboxRetention
-from orchestrator.worker.sweep import Sweep
+from orchestrator.worker.dispatcher import Dispatcher
 from tests.support.clock import HandClock
 from tests.support.gateways import wait_until
 from tests.support.kernel_bench import Bench, Errand, FakeSystem, send_link, send_one, watched
@@ -225,7 +225,7 @@ def test_a_worker_outlives_a_restart_of_its_database(record_url: str, mortal: Po
     accept = Acceptance(app.record, app.runs).accept
     accept([arrival(order(1), "evt_1")])
     stop = Event()
-    thread = Thread(target=Sweep(app, stop).run, name="sweep")
+    thread = Thread(target=Dispatcher(app, stop).run, name="sweep")
     thread.start()
     wait_until(lambda: _done(app) == 1)
     mortal.crash()

@@ -4,14 +4,14 @@ import pytest
 from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.tables import intake_cursor
 
 ROW = {"source": "support", "cursor": "0", "since": "-", "updated_at": "-"}
-PUT = Prepared(insert(intake_cursor))
-GET = Prepared(select(intake_cursor).where(intake_cursor.c.source == bindparam("name")))
-MOVE = Prepared(update(intake_cursor).where(intake_cursor.c.source == bindparam("name"), intake_cursor.c.since == "-"))
+PUT = Compiled(insert(intake_cursor))
+GET = Compiled(select(intake_cursor).where(intake_cursor.c.source == bindparam("name")))
+MOVE = Compiled(update(intake_cursor).where(intake_cursor.c.source == bindparam("name"), intake_cursor.c.since == "-"))
 
 
 def test_rows_are_put_changed_and_found(record: Record) -> None:
@@ -47,4 +47,4 @@ def test_errors_are_those_of_sqlalchemy_and_tell_no_value(record: Record) -> Non
 @pytest.mark.postgres
 def test_a_statement_that_is_none_is_told_as_one(record: Record) -> None:
     with pytest.raises(ProgrammingError), record.store.write() as tx:
-        Prepared(text("SELECT nothing FROM nowhere")).rows(tx, {})
+        Compiled(text("SELECT nothing FROM nowhere")).rows(tx, {})

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import select, update
 
 from orchestrator.bootstrap import Application, use
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.cli.inbox import inbox as command
-from orchestrator.desk.inbox import DeliveryState
 from orchestrator.errors import NotFound, RunFailed
 from orchestrator.gateway.accepting import Acceptance, Outcome
-from orchestrator.gateway.letters import Letters
+from orchestrator.gateway.dead_letters import DeadLetters
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
@@ -102,7 +102,7 @@ def test_what_is_left_of_a_delivery_says_what_it_was_and_which_rule_deleted_its_
     with pytest.raises(NotFound, match=said.replace("[", r"\[")):
         app.inbox.read(delivery)
     with pytest.raises(NotFound, match="was deleted on"):
-        Letters(app).rerun(delivery, ANN)
+        DeadLetters(app).rerun(delivery, ANN)
     use(app)
     command(["show", delivery], result_action="return_value")
     shown = capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
-from orchestrator.record.together import Together
+from orchestrator.record.group_commit import GroupCommit
 
 SECONDS = 30.0
 
@@ -45,7 +45,7 @@ def noting(name: str) -> Callable[[Connection], str]:
 class Threads:
     """Threads that each commit one change, and what came of it."""
 
-    def __init__(self, together: Together) -> None:
+    def __init__(self, together: GroupCommit) -> None:
         self._together = together
         self._threads: list[Thread] = []
         self.outcomes: dict[str, object] = {}
@@ -72,16 +72,18 @@ def disk() -> Disk:
 
 
 @pytest.fixture
-def together(disk: Disk) -> Together:
-    return Together(disk.write)
+def together(disk: Disk) -> GroupCommit:
+    return GroupCommit(disk.write)
 
 
 @pytest.fixture
-def threads(together: Together) -> Threads:
+def threads(together: GroupCommit) -> Threads:
     return Threads(together)
 
 
-def behind_the_first(disk: Disk, together: Together, threads: Threads, *changes: Callable[[Connection], Any]) -> None:
+def behind_the_first(
+    disk: Disk, together: GroupCommit, threads: Threads, *changes: Callable[[Connection], Any]
+) -> None:
     """Commit one change, and the others while the disk is busy with it."""
     threads.commit("first", noting("first"))
     assert disk.is_busy.wait(SECONDS)
@@ -92,7 +94,7 @@ def behind_the_first(disk: Disk, together: Together, threads: Threads, *changes:
 
 
 def test_what_comes_while_the_disk_is_busy_is_committed_together(
-    disk: Disk, together: Together, threads: Threads
+    disk: Disk, together: GroupCommit, threads: Threads
 ) -> None:
     behind_the_first(disk, together, threads, noting("a"), noting("b"), noting("c"))
     disk.goes_on.set()
@@ -101,7 +103,7 @@ def test_what_comes_while_the_disk_is_busy_is_committed_together(
     assert sorted(cast("dict[str, str]", threads.outcomes).values()) == ["noted a", "noted b", "noted c", "noted first"]
 
 
-def test_a_change_that_fails_is_undone_alone(disk: Disk, together: Together, threads: Threads) -> None:
+def test_a_change_that_fails_is_undone_alone(disk: Disk, together: GroupCommit, threads: Threads) -> None:
     def fails(tx: Connection) -> None:
         noting("half")(tx)
         raise LookupError("not mine")
@@ -115,7 +117,7 @@ def test_a_change_that_fails_is_undone_alone(disk: Disk, together: Together, thr
     ]
 
 
-def test_a_commit_that_fails_is_an_error_for_each(disk: Disk, together: Together, threads: Threads) -> None:
+def test_a_commit_that_fails_is_an_error_for_each(disk: Disk, together: GroupCommit, threads: Threads) -> None:
     behind_the_first(disk, together, threads, noting("a"), noting("b"))
     disk.problem = OSError("disk full")
     disk.goes_on.set()
@@ -124,7 +126,7 @@ def test_a_commit_that_fails_is_an_error_for_each(disk: Disk, together: Together
     assert [str(each) for each in threads.outcomes.values()] == ["disk full"] * 3
 
 
-def test_who_is_interrupted_leaves_the_lead_to_the_others(disk: Disk, together: Together, threads: Threads) -> None:
+def test_who_is_interrupted_leaves_the_lead_to_the_others(disk: Disk, together: GroupCommit, threads: Threads) -> None:
     def interrupted(tx: Connection) -> None:
         raise KeyboardInterrupt
 

@@ -15,7 +15,7 @@ from orchestrator.errors import AccessDenied, RunParked, RunPostponed, Unavailab
 from orchestrator.kernel.runs import LEASE
 from orchestrator.record.record import Record
 from orchestrator.record.store import Store
-from orchestrator.wakeup import Woken, wake_on_commit
+from orchestrator.record.wakeup import Woken, wake_on_commit
 from tests.support.clock import HandClock
 from tests.support.kernel_bench import ANN, Bench, FakeSystem, process, send_one
 from tests.support.postgres import PostgresServer

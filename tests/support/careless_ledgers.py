@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost
 from orchestrator.kernel.session import Session
-from orchestrator.ledger.effect import Effect
-from orchestrator.ledger.effects import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.model import Effect
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
 from orchestrator.record.trail import Draft, Sealer

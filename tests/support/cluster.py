@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import RunState
-from orchestrator.prefect_lane.access import headers
+from orchestrator.prefect_lane.auth import headers
 from orchestrator.prefect_lane.environment import prefect_environment
 from orchestrator.record.tables import run
 from orchestrator.sandbox.mail_server import SENT, MailServer

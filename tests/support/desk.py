@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from orchestrator.builtin.cases import HostCases
+from orchestrator.builtin.inbox import HostInbox
+from orchestrator.builtin.people import HostPeople
 from orchestrator.capabilities import Inbox, Option, People, Private, Question, Value, Work
-from orchestrator.desk.cases import CaseDesk
-from orchestrator.desk.inbox import InboxDesk
-from orchestrator.desk.people import PeopleDesk
 from orchestrator.errors import RunParked
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.definition import ProcessDefinition
@@ -63,9 +63,9 @@ class Office:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.runs = Runs(record)
-        self.inbox = InboxDesk(record)
-        self.people = PeopleDesk(record)
-        self.cases = CaseDesk(record, self.runs, lambda: {"serve": SERVE})
+        self.inbox = HostInbox(record)
+        self.people = HostPeople(record)
+        self.cases = HostCases(record, self.runs, lambda: {"serve": SERVE})
         self.mailbox = FakeMailbox()
 
     def open(self, definition: ProcessDefinition, request: Value) -> str:

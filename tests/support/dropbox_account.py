@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 from connectors.dropbox import DropboxFiles, DropboxSettings
 from orchestrator.capabilities import Asset
-from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.sandbox.dropbox_server import APP_KEY, APP_SECRET, DropboxServer
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 
 HOUR = timedelta(hours=1)
 THREE_DAYS = timedelta(days=3)

@@ -8,9 +8,9 @@ from typing import Any
 
 from connectors.keap import KeapAccount, KeapSettings
 from orchestrator.errors import ConnectorError
-from orchestrator.plugins.tokens import TokenStore, tokens_from
 from orchestrator.sandbox.keap import ASSETS, KeapServer, fill
 from orchestrator.sandbox.shop import ONE_PURCHASE
+from orchestrator.toolkit.tokens import TokenStore, tokens_from
 
 ANNA = ONE_PURCHASE
 

@@ -30,7 +30,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel, LedgerFactory
 from orchestrator.kernel.runs import Opening, Run, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
-from orchestrator.ledger.effects import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.record import Record
 from orchestrator.record.store import Store

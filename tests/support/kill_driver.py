@@ -29,9 +29,9 @@ from typing import Any
 from orchestrator.capabilities import Asset, Link, OutgoingMail, Purchase, Receipt
 from orchestrator.errors import LeaseLost, RunFailed, RunParked, RunPostponed
 from orchestrator.kernel.consistency import RunsAndEffects
+from orchestrator.kernel.resolution import settle
 from orchestrator.kernel.runs import Run, RunState
-from orchestrator.kernel.settling import settle
-from orchestrator.ledger.effects import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import SteadyClock, steady

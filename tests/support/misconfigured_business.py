@@ -21,13 +21,13 @@ from connectors.gmail.settings import SCOPES
 from orchestrator.bootstrap import application, use
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
-from orchestrator.plugins.tokens import Tokens, TokenStore, tokens_from
 from orchestrator.record.record import open_record
 from orchestrator.sandbox import shop
 from orchestrator.sandbox.dropbox_server import APP_KEY, APP_SECRET, DropboxServer
 from orchestrator.sandbox.gmail import Consents, GmailBox, GmailServer
 from orchestrator.sandbox.keap import ASSETS, KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
+from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 from tests.support import certificates
 from tests.support.console import Console
 from tests.support.strict_s3 import DRESS, REGION, StrictS3

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.policy import default
 
 from orchestrator.bootstrap import Application
-from orchestrator.desk.inbox import Delivery
+from orchestrator.builtin.inbox import Delivery
 from orchestrator.errors import RunParked
 from orchestrator.kernel.runs import RunState
 from orchestrator.sandbox.mail_server import MailServer

@@ -8,18 +8,18 @@ import pytest
 from orchestrator.capabilities import Asset, Purchase, Receipt
 from orchestrator.errors import NotFound, RateLimited, Unavailable
 from orchestrator.plugins import Settlement
-from orchestrator.testing.behind import FakeCards, FakePost, FakeStore
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.contacts import ContactsContract
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.contracts.mail import MailboxContract, MailerContract
 from orchestrator.testing.contracts.notices import NotifierContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
+from orchestrator.testing.fake_backends import FakeCards, FakePost, FakeStore
+from orchestrator.testing.fault_script import Call
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders
-from orchestrator.testing.scripted import Call
 
 HOUR = timedelta(hours=1)
 DRESS = Asset(key="patterns/linen-summer-dress.zip")
@@ -186,7 +186,7 @@ def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> N
             """,
         ),
         (
-            MannersContract,
+            ConnectorHygieneContract,
             """
             a_check_explains_a_wrong_credential
             a_check_explains_an_address_where_nobody_listens

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.testing.standin import Standin
+from orchestrator.testing.stub_server import StubServer
 
 
-class Echo(Standin):
+class Echo(StubServer):
     """Answers what it was asked."""
 
     def answer(self, method: str, path: str, given: Mapping[str, Any]) -> tuple[int, Any]:

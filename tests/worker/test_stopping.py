@@ -5,7 +5,7 @@ import sys
 
 STUCK = """
 from threading import Event, Thread
-from orchestrator.worker.stopping import stop
+from orchestrator.worker.shutdown import stop
 
 stopping = Event()
 Thread(target=Event().wait).start()

@@ -12,9 +12,9 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, RunState, new_run_id
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.trail import SYSTEM
+from orchestrator.record.wakeup import Woken
 from orchestrator.sandbox.systems import wait_until
-from orchestrator.wakeup import Woken
-from orchestrator.worker.sweep import Sweep
+from orchestrator.worker.dispatcher import Dispatcher
 from tests.support.configurations import load
 from tests.support.plugins import with_processes
 from tests.support.webhooks import Order, Process
@@ -73,7 +73,7 @@ def open_runs(app: Application, count: int) -> None:
 @contextmanager
 def sweeping(app: Application) -> Iterator[None]:
     stop = Event()
-    thread = Thread(target=Sweep(app, stop).run, daemon=True)
+    thread = Thread(target=Dispatcher(app, stop).run, daemon=True)
     thread.start()
     try:
         yield
@@ -132,7 +132,7 @@ def test_a_worker_that_stops_takes_nothing_up_any_more(tmp_path: Path) -> None:
     app = worker(tmp_path, crowd)
     open_runs(app, 2 * ROOM)
     stop = Event()
-    thread = Thread(target=Sweep(app, stop).run, daemon=True)
+    thread = Thread(target=Dispatcher(app, stop).run, daemon=True)
     thread.start()
     wait_until(lambda: crowd.most == ROOM, SECONDS)
     stop.set()

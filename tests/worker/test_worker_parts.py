@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.worker.work import _live_or_stop
+from orchestrator.worker.main import _live_or_stop
 from tests.support.gateways import wait_until
 
 

@@ -16,8 +16,8 @@ from threading import RLock
 from typing import Any
 from urllib.parse import urlencode
 
-from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.sandbox.gmail.account import Clock
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 
 TOKEN_SECONDS = 3599
 _CODE_SECONDS = 600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.sandbox.keap.crm import Crm, Sold
 from orchestrator.sandbox.keap.gate import Gate
+from orchestrator.sandbox.keap.seed import ASSETS, fill
 from orchestrator.sandbox.keap.server import KeapServer
-from orchestrator.sandbox.keap.story import ASSETS, fill
 
 __all__ = ["ASSETS", "Crm", "Gate", "KeapServer", "Sold", "fill"]

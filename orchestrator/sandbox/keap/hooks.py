@@ -26,7 +26,7 @@ _SECONDS = 30.0
 
 
 @dataclass
-class HookDesk:
+class HookService:
     """The hooks of one account.
 
     Args:

@@ -19,7 +19,7 @@ import httpx
 
 from orchestrator.sandbox.keap.crm import Crm, Refused
 from orchestrator.sandbox.keap.gate import Gate
-from orchestrator.sandbox.keap.hooks import HookDesk
+from orchestrator.sandbox.keap.hooks import HookService
 
 HOST = "127.0.0.1"
 
@@ -67,7 +67,7 @@ class KeapServer:
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.gate = Gate(clock=clock)
-        self.hooks = HookDesk(clock=clock)
+        self.hooks = HookService(clock=clock)
         self.crm = Crm(clock=clock, emit=self.hooks.happened)
         self.calls: list[tuple[str, str]] = []
         """Method and path of each call of the account's interface that came in so far."""

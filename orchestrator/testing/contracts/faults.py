@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.plugins.deadline import call_limited
 from orchestrator.testing.measuring import NO_EFFECT
+from orchestrator.toolkit.deadline import call_limited
 
 WAIT = timedelta(seconds=7)
 
@@ -158,7 +158,7 @@ class FaultsContract:
             ask()
 
 
-class MannersContract:
+class ConnectorHygieneContract:
     """Give the fixtures ``build``, ``secret``, ``unreachable`` and ``wrong_credential``."""
 
     @pytest.fixture

@@ -20,8 +20,8 @@ from orchestrator.capabilities import FileLinks
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import Connector
 from orchestrator.plugins.authorization import Authorizable
-from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.sandbox.dropbox_server import APP_KEY, DropboxServer, Fault
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 from tests.support.dropbox_account import CONTENT, DRESS, HOUR, JSON, PATH, SLOW_DOWN, connect
 
 

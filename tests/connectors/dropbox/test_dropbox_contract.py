@@ -1,4 +1,4 @@
-"""Dropbox by the contracts of the kit: links, faults and manners."""
+"""Dropbox by the contracts of the kit: links, faults and hygiene."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.sandbox.dropbox_server import APP_SECRET, DropboxServer, Fault
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
 from tests.support.dropbox_account import (
@@ -181,7 +181,7 @@ class TestDropboxFaults(FaultsContract):
         return lambda: files.link_to(DRESS, valid_for=HOUR)
 
 
-class TestDropboxManners(MannersContract):
+class TestDropboxHygiene(ConnectorHygieneContract):
     connector = "dropbox"
 
     @pytest.fixture

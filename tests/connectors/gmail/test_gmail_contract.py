@@ -16,7 +16,7 @@ from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass
 from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from tests.support.gmail_account import ANN, SHOP, UNKNOWN, account, granted
@@ -180,7 +180,7 @@ class TestGmailAccountSurvives(FaultsContract):
         return lambda: gmail.send(OutgoingMail(to=ANN, subject="s", text="t"), effect_id="effect-1")
 
 
-class TestGmailAccountBehaves(MannersContract):
+class TestGmailAccountBehaves(ConnectorHygieneContract):
     connector = "gmail"
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Keap by the contracts of the kit: orders, contacts, faults and manners."""
+"""Keap by the contracts of the kit: orders, contacts, faults and hygiene."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.contracts.blind import BlindAccountContract
 from orchestrator.testing.contracts.contacts import ContactsContract
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.faults import FaultProxy
 from tests.support.keap_account import ANNA, Cards, account, connect
@@ -153,7 +153,7 @@ class TestKeapFaults(FaultsContract):
         return lambda: crm.note(ANNA, "A fresh link was sent.", effect_id="e-1")
 
 
-class TestKeapManners(MannersContract):
+class TestKeapHygiene(ConnectorHygieneContract):
     connector = "keap"
 
     @pytest.fixture

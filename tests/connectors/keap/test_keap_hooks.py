@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from orchestrator.bootstrap import Application, use
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.capabilities import Value
-from orchestrator.desk.inbox import DeliveryState
 from orchestrator.errors import AccessDenied, NotFound, Rejected
-from orchestrator.gateway.reconciling import reconcile
+from orchestrator.gateway.backfill import reconcile
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.plugins.host import PluginHost
 from orchestrator.plugins.subscriptions import Subscribable, Subscription

@@ -16,9 +16,9 @@ from orchestrator.errors import RunError
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
-from orchestrator.plugins.tokens import TokenStore, tokens_from
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.keap import KeapServer
+from orchestrator.toolkit.tokens import TokenStore, tokens_from
 from orchestrator.worker.watch import look_again
 from tests.support.configurations import load
 from tests.support.keap_account import ANNA, account

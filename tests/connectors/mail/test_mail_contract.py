@@ -16,11 +16,11 @@ from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass, MailWatch
 from orchestrator.sandbox.mail_server import MailServer
-from orchestrator.testing.behind import FakeLetterbox, FakePost
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.mail_watch import MailWatchContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
+from orchestrator.testing.fake_backends import FakeLetterbox, FakePost
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 
@@ -307,7 +307,7 @@ class TestMailAccountSurvives(FaultsContract):
         return lambda: mail.send(OutgoingMail(to=ANN, subject="s", text="t"), effect_id="effect-1")
 
 
-class TestMailAccountBehaves(MannersContract):
+class TestMailAccountBehaves(ConnectorHygieneContract):
     connector = "mail"
 
     @pytest.fixture

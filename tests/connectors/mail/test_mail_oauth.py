@@ -18,9 +18,9 @@ from connectors.mail.settings import OAuthSettings
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConfigurationError, Unavailable
 from orchestrator.plugins.authorization import Authorizable
-from orchestrator.plugins.tokens import Tokens, TokenStore
 from orchestrator.sandbox.systems import free_port
 from orchestrator.testing.contracts.mailbox import letter
+from orchestrator.toolkit.tokens import Tokens, TokenStore
 from tests.support.dovecot import DovecotServer
 from tests.support.oauth_endpoint import CLIENT, SECRET, OAuthEndpoint
 

@@ -19,9 +19,9 @@ from connectors.mail.settings import MailSettings, SmtpSettings
 from connectors.mail.smtp import SmtpMailer
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import ConnectorError, Unavailable
-from orchestrator.plugins.deadline import call_limited
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator.toolkit.deadline import call_limited
 
 SHOP, ANN = "support@shop.example", "ann@example.com"
 MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")

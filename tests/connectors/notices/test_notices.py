@@ -19,11 +19,11 @@ from connectors.notices import PostSettings, SlackNotifier, WebhookNotifier, Web
 from orchestrator.capabilities import Notice
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import DoubtClass
-from orchestrator.testing.behind import FakeReaders
 from orchestrator.testing.contracts.faults import FaultsContract
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
+from orchestrator.testing.fake_backends import FakeReaders
 from orchestrator.testing.notices import FakeNotifier
-from orchestrator.testing.standin import Standin
+from orchestrator.testing.stub_server import StubServer
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 PATH = "/services/T000/B000/XXXXsecretXXXX"
@@ -133,7 +133,7 @@ class TestSlack(NotifierContract):
         return InSlack(receiver)
 
 
-class Address(Standin):
+class Address(StubServer):
     """Takes what is posted to it, as Slack does, and fails on demand; whoever has the address may post."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from connectors.s3 import S3Files
 from orchestrator.capabilities import Asset
 from orchestrator.plugins import Settlement
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
 from tests.support.strict_s3 import CONTENT, DRESS, StrictS3
@@ -166,7 +166,7 @@ class TestFaults(FaultsContract):
         return lambda: connect().link_to(DRESS, valid_for=HOUR)  # the first link of a connection opens a session
 
 
-class TestManners(MannersContract):
+class TestHygiene(ConnectorHygieneContract):
     connector = "s3"
 
     @pytest.fixture

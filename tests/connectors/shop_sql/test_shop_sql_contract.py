@@ -1,4 +1,4 @@
-"""A shop's database by the contracts of the kit: orders in SQLite and PostgreSQL, faults and manners in PostgreSQL."""
+"""A shop's database by the contracts of the kit: orders in SQLite and PostgreSQL, faults and hygiene in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox import shop
 from orchestrator.testing.contracts.blind import BlindAccountContract
-from orchestrator.testing.contracts.faults import FaultsContract, MannersContract
+from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.faults import FaultProxy
 from tests.support.postgres import PostgresServer, free_port
@@ -212,7 +212,7 @@ class TestShopSqlFaults(FaultsContract):
         return lambda: orders.purchases_of(shop.ONE_PURCHASE)
 
 
-class TestShopSqlManners(MannersContract):
+class TestShopSqlHygiene(ConnectorHygieneContract):
     connector = "shop-sql"
 
     @pytest.fixture

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.private_files import FILE_MODE
 
 
-class Pen:
+class WriterLock:
     """A lock among the threads and processes that write to one database.
 
     Args:

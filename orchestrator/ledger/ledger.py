@@ -20,7 +20,7 @@ from orchestrator.errors import (
     RunPostponed,
     Unavailable,
 )
-from orchestrator.ledger.effect import Effect, Owner
+from orchestrator.ledger.model import Effect, Owner
 from orchestrator.ledger.states import (
     CALL_GRACE,
     FINAL,
@@ -32,20 +32,20 @@ from orchestrator.ledger.states import (
     advance,
     remedy,
 )
-from orchestrator.plugins.deadline import call_limited, uptime
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.tables import effect as effect_table
 from orchestrator.record.trail import Draft, Sealer
+from orchestrator.toolkit.deadline import call_limited, uptime
 
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
 LONGEST_ASKED = timedelta(days=1)
 """A system that asks for a longer wait is asked again after so long."""
 
-_PLAN = Prepared(insert(effect_table))
-_FIND = Prepared(select(effect_table).where(effect_table.c.effect_id == bindparam("id")))
-_MOVE = Prepared(
+_PLAN = Compiled(insert(effect_table))
+_FIND = Compiled(select(effect_table).where(effect_table.c.effect_id == bindparam("id")))
+_MOVE = Compiled(
     update(effect_table).where(
         effect_table.c.effect_id == bindparam("held_effect"),
         effect_table.c.state == bindparam("held_state"),

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, Runs
 from orchestrator.ledger.duplicates import DUPLICATED

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
-from orchestrator.desk.inbox import DeliveryState
+from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.kernel.admission import Held, LeftOut, Request
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import Clock, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, automatic_answer, inbox, run
 from orchestrator.record.trail import SYSTEM
@@ -30,13 +30,13 @@ HOUR = timedelta(hours=1)
 _WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})
 """Providers where all spellings of an address with dots are one mailbox."""
 
-_DELIVERIES = Prepared(
+_DELIVERIES = Compiled(
     select(inbox.c.delivery, inbox.c.source, inbox.c.state, inbox.c.proof)
     .where(inbox.c.run_id == bindparam("of"))
     .limit(1)
 )
-_RUN = Prepared(select(run.c.parent_run_id, run.c.process).where(run.c.run_id == bindparam("of")))
-FORGET = Prepared(
+_RUN = Compiled(select(run.c.parent_run_id, run.c.process).where(run.c.run_id == bindparam("of")))
+FORGET = Compiled(
     delete(automatic_answer).where(
         automatic_answer.c.started_by == bindparam("kind"), automatic_answer.c.at < bindparam("before")
     )
@@ -46,11 +46,11 @@ _THEIRS = select(func.count().label("count")).where(
     automatic_answer.c.at > bindparam("since"),
     automatic_answer.c.delivery != bindparam("but_for"),
 )
-_COUNT_ALL = Prepared(_THEIRS)
-COUNT = Prepared(_THEIRS.where(automatic_answer.c.started_by == bindparam("kind")))
-ADD = Prepared(insert(automatic_answer))
+_COUNT_ALL = Compiled(_THEIRS)
+COUNT = Compiled(_THEIRS.where(automatic_answer.c.started_by == bindparam("kind")))
+ADD = Compiled(insert(automatic_answer))
 # A connection that works again and a deadline that passes let runs go on, too, and are nobody's word.
-_PERSONS_WORD = Prepared(
+_PERSONS_WORD = Compiled(
     select(audit_event.c.event_id)
     .where(
         audit_event.c.chain_id == bindparam("run"),

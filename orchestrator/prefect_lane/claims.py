@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.queue import due_in
 from orchestrator.kernel.runs import Mirror, Run, RunState
-from orchestrator.kernel.waiting import due_in
-from orchestrator.prefect_lane.answering import take_answers
+from orchestrator.prefect_lane.answers import take_answers
 from orchestrator.process import REFERENCE, ProcessFlow
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, Actor

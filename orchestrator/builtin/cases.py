@@ -14,7 +14,7 @@ from orchestrator.errors import NotFound, Rejected
 from orchestrator.kernel import cases
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, Runs, RunState
-from orchestrator.ledger.effects import find_effect
+from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment
 from orchestrator.record.record import Record
@@ -24,7 +24,7 @@ from orchestrator.record.trail import Actor
 CaseState = Literal["opened", "joined", "answered", "with-person"]
 
 
-class CaseDesk:
+class HostCases:
     """Opens and joins cases, and starts the processes that serve them.
 
     Args:

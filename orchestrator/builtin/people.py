@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Connection, Select, select, update
 
 from orchestrator.capabilities import SEAL, Decision, Question
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError
-from orchestrator.kernel.operations import opened
+from orchestrator.kernel.codec import opened
+from orchestrator.kernel.queue import due_in
 from orchestrator.kernel.runs import Mirror, RunState, wake_parked
-from orchestrator.kernel.waiting import due_in
-from orchestrator.ledger.effects import find_effect
+from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
@@ -47,7 +47,7 @@ class OpenQuestion:
     question: Question
 
 
-class PeopleDesk:
+class HostPeople:
     """Puts questions on the desk and picks up the answers.
 
     Args:

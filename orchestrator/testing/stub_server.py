@@ -10,7 +10,7 @@ A connector that is being written talks to it until its author has read the vend
 All are answered with 200 and the result as JSON; 410 says that a thing is not there, 422 that a request is refused.
 A fake that was told to fail with ``Unavailable`` loses the connection. Past the network, a test sees the fake itself.
 
-Once the connector asks as the vendor wants to be asked, answer so: inherit from ``Standin`` and override ``answer``
+Once the connector asks as the vendor wants to be asked, answer so: inherit from ``StubServer`` and override ``answer``
 (and ``admits``, if the credential is shown otherwise).
 """
 
@@ -67,7 +67,7 @@ class Fault:
     failed: int = 0
 
 
-class Standin:
+class StubServer:
     """Serves fakes over HTTP while the context lasts; it can be handed to ``FaultsContract`` as ``faults``.
 
     Args:
@@ -222,7 +222,7 @@ def _value(text: str) -> Any:
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, standin: Standin) -> None:
+    def __init__(self, standin: StubServer) -> None:
         self.standin = standin
         super().__init__((HOST, 0), _Handler)
 

@@ -38,7 +38,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.tables import run
 
@@ -123,7 +123,7 @@ _SAME_CASE = and_(_OTHER.c.case_id == run.c.case_id, _OTHER.c.run_id != run.c.ru
 
 
 @cache  # a worker knows the same processes all its life
-def _oldest(processes: frozenset[str] | None) -> tuple[Prepared, Prepared]:
+def _oldest(processes: frozenset[str] | None) -> tuple[Compiled, Compiled]:
     """Make the statements that find what dead owners left behind, in no order, and what is due, oldest first.
 
     Apart, an index gives each of them, and nothing is sorted, however many wait.
@@ -142,14 +142,14 @@ def _oldest(processes: frozenset[str] | None) -> tuple[Prepared, Prepared]:
         return select(run.c.run_id, deaths.label("deaths")).where(*wanted).limit(bindparam("most"))
 
     left_behind = chosen(run.c.deaths + 1).where(left(run))
-    return Prepared(left_behind), Prepared(chosen(run.c.deaths).where(_due(run)).order_by(run.c.due_at))
+    return Compiled(left_behind), Compiled(chosen(run.c.deaths).where(_due(run)).order_by(run.c.due_at))
 
 
 _HERE, _ELSEWHERE = run.c.until_clock == _CLOCK, run.c.until_clock != _CLOCK
-_NEXT_DUE = Prepared(
+_NEXT_DUE = Compiled(
     select(func.min(run.c.due_at).label("at")).where(run.c.state == RunState.READY, run.c.due_at > _NOW)
 )
-_NEXT_LEFT = Prepared(
+_NEXT_LEFT = Compiled(
     select(
         func.min(case((_HERE, run.c.until_steady))).label("here"),
         func.min(case((_ELSEWHERE, run.c.lease_until))).label("elsewhere"),
@@ -163,26 +163,26 @@ _LEASED = {
     **{name: bindparam(f"new_{name}") for name in ("lease_until", "until_clock", "until_steady")},
 }
 # Not every run that was seen as waiting still does: on PostgreSQL, one may have been acquired by its id meanwhile.
-_CLAIM = Prepared(
+_CLAIM = Compiled(
     update(run).where(run.c.run_id == bindparam("id"), or_(_due(run), left(run))).values(_LEASED).returning(run)
 )
-_POSTPONED = Prepared(
+_POSTPONED = Compiled(
     select(run.c.run_id, run.c.due_at, run.c.until_steady).where(
         run.c.state == RunState.READY, run.c.due_at > _NOW, run.c.until_clock == _CLOCK
     )
 )
-_RESTATE = Prepared(
+_RESTATE = Compiled(
     update(run)
     .where(run.c.run_id == bindparam("id"), run.c.state == RunState.READY)
     .values(due_at=bindparam("restated"))
 )
 _QUEUE_UP = select(func.pg_advisory_xact_lock(CLAIMS_LOCK))
-_OTHERS = Prepared(
+_OTHERS = Compiled(
     select(run.c.run_id)
     .where(run.c.case_id == bindparam("case"), run.c.run_id != bindparam("id"), run.c.state == RunState.READY)
     .limit(1)
 )
-_ACQUIRE = Prepared(
+_ACQUIRE = Compiled(
     update(run)
     .where(
         run.c.run_id == bindparam("id"),

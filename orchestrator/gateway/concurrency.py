@@ -19,8 +19,8 @@ class AllTaken(Exception):
         self.of_one = of_one
 
 
-class Slots:
-    """Slots for calls; one webhook gets half of them at most, so that its sender leaves room for the others.
+class ConcurrencyLimit:
+    """ConcurrencyLimit for calls; one webhook gets half of them at most, so that its sender leaves room for the others.
 
     Used from one event loop alone.
 

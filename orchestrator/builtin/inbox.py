@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Select, select, update
 from orchestrator.capabilities import IncomingMail, Receipt
 from orchestrator.errors import NotFound, NotRecorded
 from orchestrator.intake.reading import MailHead, read_head, read_mail
-from orchestrator.kernel.cancelling import close_failed
+from orchestrator.kernel.cancellation import close_failed
 from orchestrator.kernel.runs import RunState
-from orchestrator.ledger.effects import find_effect
+from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
@@ -72,7 +72,7 @@ def gone(row: Any) -> str:
     return f"the body of delivery {row.delivery} was deleted on {row.vacuumed_at[:10]} by the rule {row.vacuumed_by}"
 
 
-class InboxDesk:
+class HostInbox:
     """Reads stored mail and files it.
 
     Args:

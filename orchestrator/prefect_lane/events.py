@@ -13,9 +13,9 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel.cancelling import cancel
+from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.runs import Run, RunState
-from orchestrator.prefect_lane.claiming import show_again
+from orchestrator.prefect_lane.claims import show_again
 from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.record.trail import IN_PREFECT
 

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, select
 
 from orchestrator.capabilities import CAPABILITIES, Receipt
 from orchestrator.errors import NotRecorded, RecordError
-from orchestrator.kernel.operations import forms_of, opened
+from orchestrator.kernel.codec import forms_of, opened
+from orchestrator.kernel.queue import due_in
 from orchestrator.kernel.runs import RunState, wake_parked
-from orchestrator.kernel.waiting import due_in
 from orchestrator.ledger.duplicates import DUPLICATED
-from orchestrator.ledger.effects import find_effect, move_effect
+from orchestrator.ledger.ledger import find_effect, move_effect
 from orchestrator.ledger.states import OPEN, Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record

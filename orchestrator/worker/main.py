@@ -17,16 +17,16 @@ from orchestrator.bootstrap import Application, use
 from orchestrator.liveness import keep_beating
 from orchestrator.prefect_lane.deployments import register
 from orchestrator.prefect_lane.environment import prefect_answers
-from orchestrator.prefect_lane.listening import listen
+from orchestrator.prefect_lane.events import listen
 from orchestrator.prefect_lane.worker import WarmWorker
-from orchestrator.worker import stopping
+from orchestrator.worker import shutdown
 from orchestrator.worker.alarms import notify_people
 from orchestrator.worker.deadlines import pass_deadlines
+from orchestrator.worker.dispatcher import Dispatcher
 from orchestrator.worker.heartbeat import beat
 from orchestrator.worker.mail import take_mail
+from orchestrator.worker.prefect_sync import mend, mirror
 from orchestrator.worker.proving import prove
-from orchestrator.worker.showing import mend, mirror
-from orchestrator.worker.sweep import Sweep
 from orchestrator.worker.vacuum import vacuum
 from orchestrator.worker.watch import watch
 
@@ -40,7 +40,7 @@ def work(app: Application, *, only_runs: bool = False) -> None:
     """Run the worker until it is told to stop (SIGINT, SIGTERM).
 
     What is under way then stops before its next step, and other workers go on with it. The program is over at the
-    latest ``stopping.STOP_SECONDS`` after the signal.
+    latest ``shutdown.STOP_SECONDS`` after the signal.
 
     Args:
         app: The application.
@@ -48,7 +48,7 @@ def work(app: Application, *, only_runs: bool = False) -> None:
     """
     use(app)
     app.kernel  # noqa: B018 - what the threads share is made before they start
-    threads = [_thread("sweep", Sweep(app, app.stopping).run), *([] if only_runs else _for_the_rest(app))]
+    threads = [_thread("sweep", Dispatcher(app, app.stopping).run), *([] if only_runs else _for_the_rest(app))]
     for thread in threads:
         thread.start()
     try:
@@ -125,7 +125,7 @@ async def _serve_prefect(app: Application) -> None:
 async def _stop_on_signal(app: Application, scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
-            stopping.stop(app.stopping)
+            shutdown.stop(app.stopping)
             scope.cancel()
             return
 

@@ -1,7 +1,7 @@
 """HTTP for connectors: one total time for each call, and errors that say what happens next.
 
 A connector that speaks HTTP gives its paths and reads the answers; what can go wrong on the way is the same for all:
-``orchestrator.plugins.http_failures``.
+``orchestrator.toolkit.http_failures``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import httpx
 from pydantic import BaseModel, Field, FilePath, StringConstraints
 
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
-from orchestrator.plugins.deadline import TimeLimit, within
-from orchestrator.plugins.http_failures import failure, refusal
+from orchestrator.toolkit.deadline import TimeLimit, within
+from orchestrator.toolkit.http_failures import failure, refusal
 
 __all__ = ["BaseUrl", "HttpSettings", "HttpSystem", "Talk", "failure", "refusal"]
 

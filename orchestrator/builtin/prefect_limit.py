@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, or_, select
 
-from orchestrator.desk.answers import ADD, COUNT, DAY, FORGET, counted_as, take_turns
+from orchestrator.builtin.answers import ADD, COUNT, DAY, FORGET, counted_as, take_turns
 from orchestrator.kernel.admission import Held, LeftOut, Request
 from orchestrator.record.clock import Clock, stamp
-from orchestrator.record.prepared import Prepared
+from orchestrator.record.compiled import Compiled
 from orchestrator.record.tables import audit_event
 from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, SYSTEM
 from orchestrator.record.vault import Vault
 from orchestrator.settings import PrefectSettings
 
 KIND = "prefect"
-_OPENED = Prepared(
+_OPENED = Compiled(
     select(audit_event.c.actor, audit_event.c.actor_auth).where(
         audit_event.c.chain_id == bindparam("run"), audit_event.c.kind == "run.opened"
     )
 )
-_PROVEN_WORD = Prepared(
+_PROVEN_WORD = Compiled(
     select(audit_event.c.event_id)
     .where(
         audit_event.c.chain_id == bindparam("run"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from orchestrator.bindings.connections import Connections
 from orchestrator.errors import OrchestratorError
-from orchestrator.plugins import within
+from orchestrator.toolkit import within
 
 
 class ConnectionCheck(NamedTuple):

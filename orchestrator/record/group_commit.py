@@ -36,7 +36,7 @@ class _Entry(Generic[T]):
         return cast("T", self._answer)
 
 
-class Together:
+class GroupCommit:
     """Makes changes durable. While one thread commits, the changes of others gather, and go together next.
 
     One that fails is in nobody's way: nothing of its transaction is kept then, and each change gets one of its own.

@@ -29,9 +29,9 @@ from sqlalchemy import select
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
 from orchestrator.kernel.runs import Mirror, Run, RunState
-from orchestrator.prefect_lane.claiming import run_of, show_again
-from orchestrator.prefect_lane.listening import cancelled_in_prefect
-from orchestrator.prefect_lane.notices import ConnectionNotices
+from orchestrator.prefect_lane.claims import run_of, show_again
+from orchestrator.prefect_lane.deployment_notices import ConnectionNotices
+from orchestrator.prefect_lane.events import cancelled_in_prefect
 from orchestrator.record.tables import run as run_table
 
 AT_ONCE = 200

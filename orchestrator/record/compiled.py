@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 _Arguments = Callable[[Values], Any]
 
 
-class Prepared:
+class Compiled:
     """A statement with named parameters, whose values are of types that the driver takes as they are.
 
     Args:

@@ -22,11 +22,11 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
 from orchestrator.bindings.guard import ConnectionState
-from orchestrator.bindings.health import Ailing
+from orchestrator.bindings.health import UnhealthyConnection
 from orchestrator.bootstrap import Application
 from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
-from orchestrator.prefect_lane.claiming import scheduled_request
+from orchestrator.prefect_lane.claims import scheduled_request
 from orchestrator.prefect_lane.mirror import TAG, is_refusal
 from orchestrator.record.clock import moment, stamp
 
@@ -49,7 +49,7 @@ class ConnectionNotices:
     def __init__(self, app: Application, client: SyncPrefectClient) -> None:
         self._app = app
         self._client = client
-        self._said: list[Ailing] | None = None
+        self._said: list[UnhealthyConnection] | None = None
 
     def catch_up(self) -> None:
         """Say what the record says now; the first time, compare in any case.
@@ -73,7 +73,7 @@ class ConnectionNotices:
                 if each.name in self._app.processes and each.work_pool_name == self._app.settings.prefect.work_pool:
                     yield each
 
-    def _say(self, deployment: DeploymentResponse, ailing: Sequence[Ailing]) -> None:
+    def _say(self, deployment: DeploymentResponse, ailing: Sequence[UnhealthyConnection]) -> None:
         wanted = said_of(self._app, deployment.name, ailing, deployment.schedules)
         if all(getattr(deployment, field) == value for field, value in wanted.items()):
             return
@@ -92,7 +92,7 @@ class ConnectionNotices:
 
 
 def said_of(
-    app: Application, process: str, ailing: Sequence[Ailing], schedules: Sequence[DeploymentSchedule] = ()
+    app: Application, process: str, ailing: Sequence[UnhealthyConnection], schedules: Sequence[DeploymentSchedule] = ()
 ) -> dict[str, Any]:
     """Return the description and the tags of a process's deployment.
 
@@ -136,7 +136,7 @@ def _connections_of(app: Application, process: str) -> set[str]:
     return needed
 
 
-def _sentence(ailing: Ailing) -> str:
+def _sentence(ailing: UnhealthyConnection) -> str:
     """Say what ails a connection, in Markdown."""
     since = f"{moment(ailing.since):%Y-%m-%d %H:%M} UTC"
     reason = " ".join(ailing.reason.split()).rstrip(".")

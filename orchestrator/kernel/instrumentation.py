@@ -40,7 +40,7 @@ class Meter(Protocol):
         ...
 
 
-class Unmeasured:
+class NullMeter:
     """Takes no measurements."""
 
     def execution(self, process: str, state: str) -> None:

@@ -10,10 +10,10 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from orchestrator.bootstrap import Application
-from orchestrator.prefect_lane.access import auth_string, headers
-from orchestrator.prefect_lane.healing import heal
+from orchestrator.prefect_lane.auth import auth_string, headers
+from orchestrator.prefect_lane.deployment_notices import ConnectionNotices
 from orchestrator.prefect_lane.mirror import PrefectMirror
-from orchestrator.prefect_lane.notices import ConnectionNotices
+from orchestrator.prefect_lane.reconciliation import heal
 
 CALL_SECONDS = 10.0
 MIRROR_SECONDS = 5.0

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, or_, select, update
 
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.queue import left, now_of
+from orchestrator.kernel.resolution import effect_context
 from orchestrator.kernel.runs import Mirror, RunState
-from orchestrator.kernel.settling import effect_context
-from orchestrator.kernel.waiting import left, now_of
-from orchestrator.ledger.effects import move_effect
+from orchestrator.ledger.ledger import move_effect
 from orchestrator.ledger.states import FINAL, Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record

@@ -9,10 +9,10 @@ from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.mail import ArrivedMail
+from orchestrator.testing.fault_script import Scripted
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
 from orchestrator.testing.notices import FakeNotifier
-from orchestrator.testing.scripted import Scripted
 
 
 def _drop_answer(fake: Scripted) -> None:

@@ -8,12 +8,12 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, select, update
 
 from orchestrator.bootstrap import Application
-from orchestrator.desk.inbox import DeliveryState, body_of
+from orchestrator.builtin.inbox import DeliveryState, body_of
 from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.gateway.accepting import subject_of
 from orchestrator.gateway.hooks import Hook, hook_of
 from orchestrator.gateway.mapping import Unfit, read_payload, request_from
-from orchestrator.kernel.cancelling import close_failed
+from orchestrator.kernel.cancellation import close_failed
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, RunState, new_run_id
 from orchestrator.record.tables import inbox
@@ -24,7 +24,7 @@ STOPPED = (RunState.FAILED, RunState.CANCELLED)
 """How a run ends that can be begun anew."""
 
 
-class Letters:
+class DeadLetters:
     """Deliveries in the hands of a person.
 
     Args:

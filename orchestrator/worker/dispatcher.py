@@ -12,7 +12,7 @@ from orchestrator.bootstrap import Application
 from orchestrator.errors import LeaseLost, OrchestratorError, RunParked, RunPostponed
 from orchestrator.kernel.runs import Run
 from orchestrator.logs import about
-from orchestrator.wakeup import Woken
+from orchestrator.record.wakeup import Woken
 
 LONGEST_WAIT_SECONDS = 30.0
 """The store is asked at least so often: a wake-up can be lost with the process or the network that carries it."""
@@ -21,7 +21,7 @@ RETRY_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Sweep:
+class Dispatcher:
     """Executes the runs that wait: new ones, postponed ones, and those whose owner died.
 
     Args:
@@ -40,7 +40,7 @@ class Sweep:
         """Whether more may wait than there was room for."""
 
     def run(self) -> None:
-        """Sweep until the worker stops; what is under way then is finished."""
+        """Dispatcher until the worker stops; what is under way then is finished."""
         woken = Woken.NOBODY
         while not self._stop.is_set():
             try:

@@ -1,9 +1,9 @@
 """Runs one of the processes of ``orchestrator up``, tied to it: it ends when ``up`` is gone, however that ended.
 
-``python -m orchestrator.service.tied FD SIGNS SECONDS NAME FORM MODULE [ARGUMENT ...]`` runs a module as ``python -m``
-does. ``FD`` is the reading end of a pipe that nobody writes to: its other end is held open by ``up`` alone, so that it
-closes with ``up``, also at ``kill -9``. ``SIGNS`` is the writing end of a pipe for signs of life, which come unless
-this process is stopped or its event loop hangs. Every Unix can do that.
+``python -m orchestrator.service.die_with_parent FD SIGNS SECONDS NAME FORM MODULE [ARGUMENT ...]`` runs a module as
+``python -m`` does. ``FD`` is the reading end of a pipe that nobody writes to: ``up`` alone holds its other end open, so
+that it closes with ``up``, also at ``kill -9``. ``SIGNS`` is the writing end of a pipe for signs of life, which come
+unless this process is stopped or its event loop hangs. Every Unix can do that.
 """
 
 from __future__ import annotations
