@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from flows.mails import acknowledge, compose
+from flows.products import meant_by
 from flows.strangers import leave_to_person
 from orchestrator.capabilities import (
     Asset,
@@ -25,7 +26,6 @@ from orchestrator.capabilities import (
     Question,
     Value,
     is_address,
-    meant_by,
 )
 from orchestrator.process import process
 

@@ -7,7 +7,7 @@ from orchestrator.capabilities.desk import Cases, CaseTicket, Inbox, IncomingMai
 from orchestrator.capabilities.files import Asset, FileLinks, Link
 from orchestrator.capabilities.mail import Mailbox, Mailer, MailPage, OutgoingMail, RawMail
 from orchestrator.capabilities.notices import Notice, Notifier
-from orchestrator.capabilities.orders import OrderRecords, Purchase, meant_by
+from orchestrator.capabilities.orders import OrderRecords, Purchase
 from orchestrator.capabilities.people import Decision, Option, People, Question
 from orchestrator.capabilities.values import (
     SEAL,
@@ -77,7 +77,6 @@ __all__ = [
     "Work",
     "effect",
     "is_address",
-    "meant_by",
     "operations_of",
     "query",
 ]

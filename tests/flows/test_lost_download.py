@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from flows.lost_download import AGAIN, ANSWER, AT_MOST, BOUGHT_AS, CLOSE, LostDownload, Resolution
+from flows.products import meant_by
 from flows.strangers import Strangers, strangers
-from orchestrator.capabilities import Decision, OutgoingMail, Purchase, Question, meant_by
+from orchestrator.capabilities import Decision, OutgoingMail, Purchase, Question
 from orchestrator.errors import AwaitingDecision, Rejected
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.orders import FakeOrders
