@@ -40,7 +40,7 @@ reference: $(INSTALLED)
 	$(BIN)/python -m orchestrator.kit.reference > docs/plugin-reference.md
 
 clean:
-	rm -rf $(VENV) data/sandbox .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) data/sandbox .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
 
 # Bytecode is compiled at install: otherwise each new process would compile Prefect anew.
 define install

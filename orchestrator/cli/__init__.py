@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from orchestrator import __version__
 from orchestrator.cli.output import complain
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
@@ -21,7 +21,7 @@ app = App(
     name="orchestrator",
     help="Run business processes over the systems of a business, every run on the record.",
     help_epilogue="Exit code 0: done. 1: not done, or something is wrong; it is said what. 2: called wrongly.",
-    version=lambda: version("process-orchestrator"),
+    version=__version__,
 )
 app.register_install_completion_command(
     add_to_startup=False, help="Let your shell complete commands and options; it says where, and what else to do."
