@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -44,9 +44,6 @@ from orchestrator.record.record import Record, open_record
 from orchestrator.record.trail import Actor
 from orchestrator.record.wakeup import Wakeup
 from orchestrator.settings import WEBHOOK, MailboxSettings, Settings, WebhookSettings, load_settings
-
-if TYPE_CHECKING:
-    from orchestrator.process import ProcessFlow
 
 
 class Application:
@@ -93,11 +90,14 @@ class Application:
         return connect(self.settings, self.plugins)
 
     @cached_property
-    def processes(self) -> Mapping[str, ProcessFlow[..., Any]]:
+    def processes(self) -> Mapping[str, ProcessDefinition]:
         """The processes by name, without those that are switched off."""
         switched_off = {name for name, process in self.settings.processes.items() if not process.enabled}
-        offered = cast("Mapping[str, ProcessFlow[..., Any]]", self.plugins.processes())
-        return {name: flow for name, flow in offered.items() if name not in switched_off}
+        return {
+            name: cast("ProcessDefinition", offered.definition)
+            for name, offered in self.plugins.processes().items()
+            if name not in switched_off
+        }
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -144,7 +144,7 @@ class Application:
     @cached_property
     def cases(self) -> HostCases:
         """Customers' cases."""
-        return HostCases(self.record, self.runs, self._definitions)
+        return HostCases(self.record, self.runs, lambda: self.processes)
 
     @cached_property
     def intake(self) -> MailIntake:
@@ -209,7 +209,7 @@ class Application:
             ConfigurationError: There is none of that name, or it is switched off.
         """
         try:
-            return self.processes[name].definition
+            return self.processes[name]
         except KeyError:
             known = ", ".join(sorted(self.processes)) or "none"
             raise ConfigurationError(f"no process {name}; there are: {known}") from None
@@ -226,8 +226,7 @@ class Application:
     def hindrances(self) -> dict[str, str]:
         """Return which processes cannot be executed as configured, and why; nothing is built."""
         needs = {
-            name: [capability_name(need) for need in flow.definition.needs.values()]
-            for name, flow in self.processes.items()
+            name: [capability_name(need) for need in process.needs.values()] for name, process in self.processes.items()
         }
         return {name: why for name in sorted(needs) if (why := self.connections.hindrance(name, needs[name]))}
 
@@ -261,9 +260,6 @@ class Application:
         with self.record.store.write() as tx:
             self.runs.open(tx, opening)
         return opening.run_id
-
-    def _definitions(self) -> Mapping[str, ProcessDefinition]:
-        return {name: flow.definition for name, flow in self.processes.items()}
 
     def _bind(self, process: str, capability: str) -> Bound:
         name = self.connections.connection_for(process, capability)

@@ -46,7 +46,7 @@ def run(
         raise ConfigurationError("--debug shows what errors say on a terminal alone: what is redirected may be kept")
     app = application()
     definition = app.definition(process)
-    request = app.processes[process].read(_fields(form, definition.request.model_fields))
+    request = definition.read(_fields(form, definition.request.model_fields))
     run_id = app.open_run(definition, request)
     try:
         result = app.kernel.execute(definition, run_id)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from orchestrator.capabilities import CAPABILITIES
-from orchestrator.errors import PluginError
+from orchestrator.errors import ConfigurationError, PluginError
+from orchestrator.kernel.input_errors import misfits
 from orchestrator.schedule import Schedule
 
 VERSION_DIGITS = 12
@@ -48,9 +49,14 @@ class ProcessDefinition:
         _ = self.request, self.needs, self.result, self.version
 
     @cached_property
+    def description(self) -> str:
+        """The body's docstring."""
+        return inspect.getdoc(self.body) or ""
+
+    @cached_property
     def title(self) -> str:
         """The first line of the body's docstring."""
-        return (inspect.getdoc(self.body) or self.name).partition("\n")[0].rstrip(".")
+        return (self.description or self.name).partition("\n")[0].rstrip(".")
 
     @cached_property
     def version(self) -> str:
@@ -82,6 +88,18 @@ class ProcessDefinition:
     def result(self) -> TypeAdapter[Any]:
         """How the result is written to the record and read from it."""
         return self._adapter("result", self._hints.get("return", type(None)))
+
+    def read(self, request: object) -> BaseModel:
+        """Return an input as the model of the process.
+
+        Raises:
+            ConfigurationError: It does not fit; the message names the fields, never a value.
+        """
+        try:
+            return self.request.model_validate(request)
+        except ValidationError as exc:
+            problems = misfits(exc, self.request, authors_words=True)
+            raise ConfigurationError(f"the input of process {self.name} does not fit: {problems}") from None
 
     def run(self, request: BaseModel, needs: Mapping[str, Any]) -> Any:
         """Call the body, marked as the process that is being executed."""

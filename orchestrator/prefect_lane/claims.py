@@ -12,15 +12,16 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.queue import due_in
 from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.answers import take_answers
-from orchestrator.process import REFERENCE, ProcessFlow
+from orchestrator.prefect_lane.states import REFERENCE
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, Actor
 
 
-def claim(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun, client: SyncPrefectClient) -> str | None:
+def claim(app: Application, process: ProcessDefinition, flow_run: FlowRun, client: SyncPrefectClient) -> str | None:
     """Claim a flow run that Prefect wants executed, before Prefect hears a word of it.
 
     From here on the run's lease and the sweep see to its end, whatever becomes of this worker.
@@ -74,13 +75,13 @@ def actor_of(flow_run: FlowRun) -> Actor:
     return IN_PREFECT
 
 
-def _open(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> str | None:
+def _open(app: Application, process: ProcessDefinition, flow_run: FlowRun) -> str | None:
     given = flow_run.parameters
     request = process.read(
         scheduled_request(app, process.name, given) if flow_run.auto_scheduled else given.get("request")
     )
     try:
-        return app.open_run(process.definition, request, actor=actor_of(flow_run), prefect_run_id=str(flow_run.id))
+        return app.open_run(process, request, actor=actor_of(flow_run), prefect_run_id=str(flow_run.id))
     except IntegrityError:  # another worker was quicker
         return None
 

@@ -27,7 +27,8 @@ from orchestrator.bootstrap import Application
 from orchestrator.errors import ConfigurationError
 from orchestrator.kernel.kernel import capability_name
 from orchestrator.prefect_lane.claims import scheduled_request
-from orchestrator.prefect_lane.mirror import TAG, is_refusal
+from orchestrator.prefect_lane.mirror import is_refusal
+from orchestrator.prefect_lane.states import TAG
 from orchestrator.record.clock import moment, stamp
 
 PAGE = 200
@@ -106,7 +107,7 @@ def said_of(
     mine = [each for each in ailing if each.connection in needed]
     said = [*map(_sentence, mine), *([] if all(_fits(app, process, each) for each in schedules) else [_unfit(process)])]
     return {
-        "description": "\n\n".join([*said, app.processes[process].description or ""]),
+        "description": "\n\n".join([*said, app.processes[process].description]),
         "tags": [TAG, *sorted({f"connection-{each.state}" for each in mine})],
     }
 

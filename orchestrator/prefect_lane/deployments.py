@@ -16,8 +16,8 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from orchestrator.bootstrap import Application
 from orchestrator.prefect_lane.deployment_notices import OURS, PAGE, said_of
+from orchestrator.prefect_lane.flow import ProcessFlow
 from orchestrator.prefect_lane.worker import WarmWorker
-from orchestrator.process import ProcessFlow
 from orchestrator.schedule import Schedule
 
 ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
@@ -38,9 +38,9 @@ async def register(client: PrefectClient, app: Application) -> None:
     template = WarmWorker.get_default_base_job_template()
     with suppress(ObjectAlreadyExists):
         await client.create_work_pool(WorkPoolCreate(name=work_pool, type=WarmWorker.type, base_job_template=template))
-    for name, flow in app.processes.items():
+    for name, process in app.processes.items():
         try:
-            await _deploy(client, app, flow)
+            await _deploy(client, app, ProcessFlow(process))
         except Exception as exc:  # noqa: BLE001 - the others are registered all the same
             logger.warning("Process %s cannot be registered in Prefect (%s); its form may be old", name, exc)
     await _unschedule_others(client, app, work_pool)

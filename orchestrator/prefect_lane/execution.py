@@ -20,7 +20,8 @@ from orchestrator.bootstrap import Application
 from orchestrator.errors import OrchestratorError
 from orchestrator.prefect_lane.answers import state_in_prefect
 from orchestrator.prefect_lane.claims import claim, show_again
-from orchestrator.process import REFERENCE, ProcessFlow
+from orchestrator.prefect_lane.flow import ProcessFlow
+from orchestrator.prefect_lane.states import REFERENCE
 
 logger = logging.getLogger(__name__)
 _thread = local()
@@ -38,7 +39,7 @@ def execute_flow_run(app: Application, process: ProcessFlow[..., Any], flow_run:
         Whether it was executed here; if not, it stands in Prefect as it did.
     """
     try:
-        run_id = claim(app, process, flow_run, _prefect())
+        run_id = claim(app, process.definition, flow_run, _prefect())
     except OrchestratorError as exc:
         logger.warning("Flow run %s: %s", flow_run.id, exc)
         _reported(process, flow_run, flow_run.parameters.get("request"))  # fails the same way, and Prefect shows why

@@ -7,7 +7,7 @@ libraries, whose texts may name persons, stay outside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from prefect import Task, get_run_logger
@@ -28,13 +28,11 @@ from orchestrator.errors import (
     RunParked,
     RunPostponed,
 )
+from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import RunState
 from orchestrator.prefect_lane.claims import actor_of, run_of, show_again
 from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.states import PARKED, POSTPONED, with_history, with_remedy
-
-if TYPE_CHECKING:
-    from orchestrator.process import ProcessFlow
 
 ASKED = "Asked"
 BARE = "a process runs in Prefect or through the kernel, never by its bare function"
@@ -79,11 +77,11 @@ class _Outcome:
         return self._answer
 
 
-def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
+def run_in_prefect(process: ProcessDefinition, request: Any) -> Any:
     """Execute the run of the present flow run.
 
     Args:
-        flow: The process.
+        process: The process.
         request: A reference to a run on the record, or the form as an operator filled it in.
 
     Returns:
@@ -95,12 +93,12 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
     app = application()
     flow_run = _flow_run()
     try:
-        run_id = _run_id(app, flow, request, flow_run)
+        run_id = _run_id(app, process, request, flow_run)
     except ConfigurationError as exc:
         return Failed(message=str(exc), data=exc)
     get_run_logger().info("On the record as run %s; see: orchestrator audit show %s", run_id, run_id)
     try:
-        return app.kernel.execute(flow.definition, run_id, TaskRuns())
+        return app.kernel.execute(process, run_id, TaskRuns())
     except RunParked as exc:
         return _asks(app, run_id, flow_run) or Failed(name=PARKED, message=with_history(str(exc), run_id), data=exc)
     except RunPostponed as exc:
@@ -114,11 +112,11 @@ def run_in_prefect(flow: ProcessFlow[..., Any], request: Any) -> Any:
         return Failed(message=with_remedy(str(exc), run_id), data=exc)
 
 
-def _run_id(app: Application, flow: ProcessFlow[..., Any], request: Any, flow_run: FlowRun) -> str:
+def _run_id(app: Application, process: ProcessDefinition, request: Any, flow_run: FlowRun) -> str:
     known = run_of(app, flow_run)
     if known is None:
         actor = actor_of(flow_run)
-        return app.open_run(flow.definition, flow.read(request), actor=actor, prefect_run_id=str(flow_run.id))
+        return app.open_run(process, process.read(request), actor=actor, prefect_run_id=str(flow_run.id))
     if known.state in (RunState.PARKED, RunState.FAILED):  # somebody pressed Retry
         app.runs.resume(known.run_id, actor_of(flow_run), reserved=True)
     return known.run_id

@@ -24,13 +24,11 @@ from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.run_logs import course, log_of, outcome, title_of
-from orchestrator.prefect_lane.states import shown_state
-from orchestrator.process import REFERENCE
+from orchestrator.prefect_lane.states import REFERENCE, TAG, shown_state
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Event
 
-TAG = "orchestrator"
 CREATED = "created now"
 """Whether Prefect made a flow run just now, or had it already."""
 BATCH = 50

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from orchestrator.kernel.runs import Run, RunState
 
+TAG = "orchestrator"
+"""Marks our deployments and flow runs in Prefect."""
+REFERENCE = "run:"
+"""A flow parameter with this prefix names a run whose input is on the record, not in Prefect."""
 PARKED = "Parked"
 """A failed state in Prefect: terminal, so that nothing waits in memory, and with a *Retry* that works."""
 POSTPONED = "Postponed"

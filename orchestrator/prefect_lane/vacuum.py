@@ -12,7 +12,7 @@ import httpx
 from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
-from orchestrator.prefect_lane.mirror import TAG
+from orchestrator.prefect_lane.states import TAG
 from orchestrator.record.clock import stamp
 from orchestrator.record.tables import run
 from orchestrator.retention import ENDED, audit_vacuum

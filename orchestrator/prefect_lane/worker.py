@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from prefect.client.schemas import FlowRun
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from orchestrator.bootstrap import application
+from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.prefect_lane.execution import execute_flow_run
-from orchestrator.process import ProcessFlow
+from orchestrator.prefect_lane.flow import ProcessFlow
 
 IN_FLIGHT = 4
 """At most so many flow runs are executed at once."""
@@ -152,12 +154,17 @@ class WarmWorker(BaseWorker[BaseJobConfiguration, BaseVariables, WarmWorkerResul
                 name,
                 flow_run.id,
             )
-        return process
+        return None if process is None else _flow(process)
 
     def _seconds_to_next_due(self) -> float:
         if self._next_due is None:
             return float("inf")
         return max((self._next_due - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+@cache
+def _flow(process: ProcessDefinition) -> ProcessFlow[..., Any]:
+    return ProcessFlow(process)
 
 
 def _due(flow_run: FlowRun) -> datetime:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select, update
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.auth import left_open, refused
-from orchestrator.prefect_lane.mirror import TAG
+from orchestrator.prefect_lane.states import TAG
 from orchestrator.prefect_lane.vacuum import PrefectRetention
 from orchestrator.record.clock import utc_now
 from orchestrator.record.tables import effect, run

@@ -61,7 +61,7 @@ REFUSALS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("given", "said"), REFUSALS.values(), ids=REFUSALS)
 def test_an_input_that_does_not_fit_is_explained_without_values(given: Any, said: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        order.read(given)
+        order.definition.read(given)
     assert str(refusal.value).startswith(f"the input of process order does not fit: {said}")
     assert SECRET not in str(refusal.value)
 
@@ -69,14 +69,14 @@ def test_an_input_that_does_not_fit_is_explained_without_values(given: Any, said
 def test_the_words_of_an_author_are_repeated_to_people_and_never_written_down_with_a_webhook() -> None:
     given = {"email": SECRET, "word": "sold out"}
     with pytest.raises(ConfigurationError, match="word is not accepted: sold out is refused"):
-        order.read(given)
+        order.definition.read(given)
     with pytest.raises(Unfit) as refusal:
         request_from(given, {"email": "/email", "word": "/word"}, Order)
     assert str(refusal.value) == "word is not accepted"
 
 
 def test_blanks_around_an_address_are_stripped() -> None:
-    assert lost_download.read({"email": " Mary@Example.com\n"}) == LostDownload(email="mary@example.com")
+    assert lost_download.definition.read({"email": " Mary@Example.com\n"}) == LostDownload(email="mary@example.com")
 
 
 FORMS = [order.parameters.model_dump_for_openapi(), lost_download.parameters.model_dump_for_openapi()]
