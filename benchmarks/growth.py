@@ -319,7 +319,7 @@ class LookUps:
     def all(self) -> dict[str, Callable[[], object]]:
         """Return them by name."""
         shop, record = self._shop, self._shop.record
-        desk, people = HostInbox(record), HostPeople(record)
+        stored, people = HostInbox(record), HostPeople(record)
         return {
             "one run, from its delivery to its end": self._serve,
             "runs": lambda: shop.runs.listed(limit=20),
@@ -327,9 +327,9 @@ class LookUps:
             "runs --state done": lambda: shop.runs.listed(state=RunState.DONE, limit=20),
             "runs --customer": self._of_customer,
             "due runs": lambda: shop.runs.due(limit=8),
-            "inbox": lambda: desk.listed(limit=50),
-            "inbox --state started": lambda: desk.listed(state=DeliveryState.STARTED, limit=50),
-            "inbox --state for-person": lambda: desk.listed(state=DeliveryState.FOR_PERSON, limit=50),
+            "inbox": lambda: stored.listed(limit=50),
+            "inbox --state started": lambda: stored.listed(state=DeliveryState.STARTED, limit=50),
+            "inbox --state for-person": lambda: stored.listed(state=DeliveryState.FOR_PERSON, limit=50),
             "decisions": people.open_questions,
             "effects": lambda: open_effects(record),
             "audit show": self._show,

@@ -16,7 +16,7 @@ from typing import cast
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from orchestrator.bindings import DESK, Connections, connect
+from orchestrator.bindings import HOST, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.bindings.proofs import Proofs
@@ -263,8 +263,8 @@ class Application:
 
     def _bind(self, process: str, capability: str) -> Bound:
         name = self.connections.connection_for(process, capability)
-        if name == DESK:
-            return Bound(connection=DESK, version="", instance=getattr(self, capability))
+        if name == HOST:
+            return Bound(connection=HOST, version="", instance=getattr(self, capability))
         version = self.connections.version_of(name)
         admit = self._admit if capability == "mailer" else None
         return Bound(

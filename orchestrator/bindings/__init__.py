@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from orchestrator.bindings.checks import ConnectionCheck, check_connections
 from orchestrator.bindings.connections import Connections, connect
-from orchestrator.settings import DESK, Problem
+from orchestrator.settings import HOST, Problem
 
-__all__ = ["DESK", "ConnectionCheck", "Connections", "Problem", "check_connections", "connect"]
+__all__ = ["HOST", "ConnectionCheck", "Connections", "Problem", "check_connections", "connect"]

@@ -12,7 +12,7 @@ from orchestrator.bindings.webhooks import WebhookFit
 from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, Notifier
 from orchestrator.plugins.contract import OfferedProcess
 from orchestrator.plugins.host import PROCESSES, PluginHost
-from orchestrator.settings import DESK, MailboxSettings, Problem, Settings, problems_in
+from orchestrator.settings import HOST, MailboxSettings, Problem, Settings, problems_in
 from orchestrator.spelling import nearest, suggestion
 
 _NAMES = {capability: name for name, capability in CAPABILITIES.items()}
@@ -74,8 +74,8 @@ class Compatibility:
         if capability not in CAPABILITIES:
             return Problem(where, "is no capability", suggestion(capability, _BOUND_CAPABILITIES))
         if capability in HOST_CAPABILITIES:
-            remedy = f'remove the line, or write {capability} = "{DESK}"'
-            return None if connection == DESK else Problem(where, "is answered by the host itself", remedy)
+            remedy = f'remove the line, or write {capability} = "{HOST}"'
+            return None if connection == HOST else Problem(where, "is answered by the host itself", remedy)
         return self._connection_problem(where, connection, CAPABILITIES[capability])
 
     def unbound(self, process: str, capability: str) -> Problem:
@@ -200,8 +200,8 @@ class Compatibility:
         return None
 
     def _connection_problem(self, where: str, connection: str, capability: type) -> Problem | None:
-        if connection == DESK:
-            what = f"the {DESK} answers {', '.join(sorted(HOST_CAPABILITIES))} alone"
+        if connection == HOST:
+            what = f"the {HOST} answers {', '.join(sorted(HOST_CAPABILITIES))} alone"
             return Problem(where, what, self._who_could_answer(capability))
         if connection not in self._connectors:
             what = f'there is no connection "{connection}"'

@@ -17,7 +17,7 @@ from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess, connection_problems
 from orchestrator.plugins.host import PluginHost, PluginReport
 from orchestrator.plugins.settlements import settlement_problems
-from orchestrator.settings import DESK, LimitSettings, Problem, Settings, configuration_error, secrets_in
+from orchestrator.settings import HOST, LimitSettings, Problem, Settings, configuration_error, secrets_in
 from orchestrator.spelling import suggestion
 
 
@@ -103,13 +103,13 @@ class Connections:
         return f"{owner.distribution} {owner.version}".strip()
 
     def connection_for(self, process: str, capability: str) -> str:
-        """Return the connection that answers a capability for a process; ``desk`` if the host answers itself.
+        """Return the connection that answers a capability for a process; ``host`` if the host answers itself.
 
         Raises:
             ConfigurationError: No connection is bound to it, or the bound one cannot answer it.
         """
         if capability in HOST_CAPABILITIES:
-            return DESK
+            return HOST
         if (bound := self._compatibility.binding(process, capability)) is None:
             raise configuration_error([self._compatibility.unbound(process, capability)])
         path, connection = bound

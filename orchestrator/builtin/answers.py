@@ -120,7 +120,7 @@ class AnswerLimits:
         """Count a mail that is about to go out, in the transaction that plans it.
 
         Raises:
-            Held: It would be one too many; its run waits for a person, and what started it lies on their desk.
+            Held: It would be one too many; its run waits for a person, and so does what started it.
             LeftOut: It would be one too many, and can be spared.
         """
         origin = _origin(tx, request.run_id)
@@ -135,7 +135,7 @@ class AnswerLimits:
             if mail.acknowledges:
                 raise LeftOut(problem)
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
-            raise Held(reason, also=partial(_lay_on_desk, delivery=origin.delivery, reason=reason))
+            raise Held(reason, also=partial(_leave_to_person, delivery=origin.delivery, reason=reason))
         row = {"effect_id": request.effect_id, "recipient": recipient, "delivery": origin.delivery, "at": stamp(now)}
         ADD(tx, {**row, "started_by": budget.name})
 
@@ -180,7 +180,7 @@ def _why_not_now(tx: Connection, origin: Any, budget: _Budget, recipient: str, n
 
 
 def held_runs(record: Record) -> list[str]:
-    """Return the runs whose mail was held and lies on a person's desk still, in the order in which they were opened."""
+    """Return the runs whose mail was held and still waits for a person, in the order in which they were opened."""
     parked = select(run.c.run_id).where(run.c.state == RunState.PARKED).order_by(run.c.created_at)
     with record.store.read() as tx:
         return [run_id for run_id in tx.execute(parked).scalars().all() if _is_held(record, tx, run_id)]
@@ -227,6 +227,6 @@ def take_turns(tx: Connection, what: str) -> None:
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{automatic_answer.name}/{what}", 0))))
 
 
-def _lay_on_desk(tx: Connection, *, delivery: str, reason: str) -> None:
+def _leave_to_person(tx: Connection, *, delivery: str, reason: str) -> None:
     held = {"state": DeliveryState.FOR_PERSON, "note": reason}
     tx.execute(update(inbox).where(inbox.c.delivery == delivery).values(held))

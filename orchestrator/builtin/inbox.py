@@ -113,11 +113,11 @@ class HostInbox:
             return find_effect(tx, found.group(1)) is not None
 
     def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
-        """File a mail as dealt with; one that lies on a person's desk stays there until that person closes it."""
+        """File a mail as dealt with; one that waits for a person does so until that person closes it."""
         return self._file(delivery, DeliveryState.SETTLED, note)
 
     def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
-        """Put a mail on a person's desk."""
+        """Leave a mail to a person."""
         return self._file(delivery, DeliveryState.FOR_PERSON, reason)
 
     def raw(self, delivery: str) -> tuple[bytes, Any]:

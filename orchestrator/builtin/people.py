@@ -48,7 +48,7 @@ class OpenQuestion:
 
 
 class HostPeople:
-    """Puts questions on the desk and picks up the answers.
+    """Puts questions to people and picks up the answers.
 
     Args:
         record: Where questions and answers are written down.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from orchestrator.capabilities.cases import Cases, CaseTicket, Work
 from orchestrator.capabilities.contacts import Contacts
-from orchestrator.capabilities.desk import Cases, CaseTicket, Inbox, IncomingMail, Work
 from orchestrator.capabilities.files import Asset, FileLinks, Link
+from orchestrator.capabilities.inbox import Inbox, IncomingMail
 from orchestrator.capabilities.mail import Mailbox, Mailer, MailPage, OutgoingMail, RawMail
 from orchestrator.capabilities.notices import Notice, Notifier
 from orchestrator.capabilities.orders import OrderRecords, Purchase

@@ -48,8 +48,8 @@ def deliveries(
     show(rows, columns, as_json=json, empty="Nothing of that kind was taken in.", total=total)
 
 
-def _row(desk: HostInbox, delivery: Delivery, now: datetime) -> dict[str, Any]:
-    head = desk.head(delivery)
+def _row(box: HostInbox, delivery: Delivery, now: datetime) -> dict[str, Any]:
+    head = box.head(delivery)
     name, at, domain = head.sender.partition("@")
     return {
         **fields(delivery),
@@ -70,19 +70,19 @@ def show_delivery(delivery: str, *, raw: bool = False, json: Json = False) -> No
         raw: Print it byte for byte instead.
         json: Print JSON.
     """
-    desk = recorded().inbox
+    box = recorded().inbox
     if raw:
-        _write_raw(desk.raw(delivery)[0])
+        _write_raw(box.raw(delivery)[0])
         return
-    held = desk.get(delivery)
+    held = box.get(delivery)
     if held.vacuumed_at is not None:
         _show_emptied(held, as_json=json)
         return
-    payload, row = desk.raw(delivery)
+    payload, row = box.raw(delivery)
     if row.source.startswith(WEBHOOK):
         _show_payload(payload, row.note, as_json=json)
         return
-    mail = desk.read(delivery)
+    mail = box.read(delivery)
     if json:
         print_json(mail)
         return
@@ -102,10 +102,10 @@ def close(deliveries: Several, /) -> int:
     Args:
         deliveries: The ids of the deliveries.
     """
-    desk = recorded().inbox
+    box = recorded().inbox
 
     def file(delivery: str) -> str:
-        desk.close(delivery, this_user())
+        box.close(delivery, this_user())
         return "Filed."
 
     return each(deliveries, file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from orchestrator.bindings import DESK, ConnectionCheck, check_connections
+from orchestrator.bindings import HOST, ConnectionCheck, check_connections
 from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError, OrchestratorError
@@ -72,11 +72,11 @@ def check(*, json: Json = False) -> int:
         {"connection": found.name, "connector": found.connector, "works": found.ok, "seen": _seen(app, found)}
         for found in check_connections(app.connections)
     ]
-    if (desk := _desk(app))["works"]:
+    if (host := _host(app))["works"]:
         for row in rows:
             if row["works"]:
                 app.health.answered(str(row["connection"]))
-    rows.append(desk)
+    rows.append(host)
     lease = timedelta(seconds=app.settings.worker.lease_seconds)  # also where no record opens
     advice = [*_advice(app), *app.connections.slower_than(lease), *left_open(app.settings)]
     if json:
@@ -109,13 +109,13 @@ def _seen(app: Application, found: ConnectionCheck) -> str:
         return found.sentence
 
 
-def _desk(app: Application) -> dict[str, Any]:
+def _host(app: Application) -> dict[str, Any]:
     """See the record, whatever else does not work."""
     try:
         seen, works = app.people.check(), True
     except OrchestratorError as exc:
         seen, works = str(exc), False
-    return {"connection": DESK, "connector": "host", "works": works, "seen": seen}
+    return {"connection": HOST, "connector": "host", "works": works, "seen": seen}
 
 
 def _load_all(app: Application) -> None:

@@ -16,7 +16,7 @@ import orchestrator.testing
 import orchestrator.testing.contracts
 
 _ARGUMENT = re.compile(r"^ +(\w+): (.+?)(?=\n +\w+: |\n\n|\Z)", re.MULTILINE | re.DOTALL)
-_HOST_MODULES = frozenset({"desk", "people"})
+_HOST_MODULES = frozenset({"builtin", "people"})
 """Contracts of what the host answers itself: no connector is held to them."""
 _CALLABLE = re.compile(r"<(?:class|function|built-in function) (\w+)[^>]*>")
 """What a default that is called looks like in a signature."""

@@ -53,7 +53,7 @@ class Settlement:
             an effect of the same connection that the system had confirmed; until then a person decides.
         settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
         to_the_letter: Whether a repetition must have the wording of the first attempt. Not where the system
-            keeps the first one whatever comes later, as with a question that is on the desk already.
+            keeps the first one whatever comes later, as with a question that was asked already.
 
     Raises:
         PluginError: It could settle nothing, or never.

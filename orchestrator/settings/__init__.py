@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.settings.loading import load_settings
 from orchestrator.settings.model import (
-    DESK,
+    HOST,
     AlarmSettings,
     AnswerSettings,
     LimitSettings,
@@ -25,7 +25,7 @@ from orchestrator.settings.section import secrets_in
 from orchestrator.settings.webhooks import WEBHOOK, Constant, GatewaySettings, WebhookSettings
 
 __all__ = [
-    "DESK",
+    "HOST",
     "WEBHOOK",
     "AlarmSettings",
     "AnswerSettings",

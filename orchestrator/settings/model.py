@@ -20,7 +20,7 @@ from orchestrator.settings.problems import Problem
 from orchestrator.settings.section import Section, from_json, http_url, secrets_at, secrets_in
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
 
-DESK = "desk"
+HOST = "host"
 """The connection that the host is itself: it answers ``people``, ``inbox`` and ``cases``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -39,8 +39,8 @@ def _name(text: str) -> str:
 
 
 def _connection_name(text: str) -> str:
-    if text == DESK:
-        raise ValueError(f"is the host's own; give the connection another name than {DESK}")
+    if text == HOST:
+        raise ValueError(f"is the host's own; give the connection another name than {HOST}")
     return _name(text)
 
 

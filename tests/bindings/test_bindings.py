@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.bindings import DESK, connect
+from orchestrator.bindings import HOST, connect
 from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.plugins.host import PluginHost
@@ -54,7 +54,7 @@ def test_a_process_is_answered_by_its_own_binding_before_the_default(tmp_path: P
 
 @pytest.mark.parametrize("capability", ["people", "inbox", "cases"])
 def test_the_host_answers_its_own_capabilities(tmp_path: Path, capability: str) -> None:
-    assert connected(tmp_path, "").connection_for("monthly-report", capability) == DESK
+    assert connected(tmp_path, "").connection_for("monthly-report", capability) == HOST
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ MISFITS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "capability of the host": (
         "bindings.mailer",
-        'bindings.people = "post"\nbindings.cases = "desk"\nbindings.mailer',
-        ['[bindings] people: is answered by the host itself; remove the line, or write people = "desk"'],
+        'bindings.people = "post"\nbindings.cases = "host"\nbindings.mailer',
+        ['[bindings] people: is answered by the host itself; remove the line, or write people = "host"'],
     ),
-    "desk": (
+    "host": (
         'mailer = "post"',
-        'mailer = "desk"',
-        ['[bindings] mailer: the desk answers cases, inbox, people alone; write "post"'],
+        'mailer = "host"',
+        ['[bindings] mailer: the host answers cases, inbox, people alone; write "post"'],
     ),
     "binding of a process": (
         "bindings.mailer",

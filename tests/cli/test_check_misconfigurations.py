@@ -22,7 +22,7 @@ ROWS = (
     .splitlines()
 )
 HERE = re.compile(r"127[.]0[.]0[.]1(:[0-9]+)?")
-CONNECTIONS = {"shop", "files", "crm", "post", "gmail", "box", "desk"}
+CONNECTIONS = {"shop", "files", "crm", "post", "gmail", "box", "host"}
 WRONG = "s3cret-and-wrong"
 JSON = {"Content-Type": "application/json"}
 NO_SCOPE = {"error": {".tag": "missing_scope", "required_scope": "files.metadata.read"}}
@@ -296,7 +296,7 @@ SYSTEMS = {
             given={"CONNECTIONS__BOX__API_URL": "http://127.0.0.1:1"},
         ),
     ),
-    "desk": (
+    "host": (
         Mistake(
             what="a key file in an unwritable place",
             names="key_file",

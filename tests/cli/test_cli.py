@@ -41,9 +41,9 @@ def test_processes_are_listed_with_what_answers_their_needs(office: Office, cons
         "orders from shop",
         "files from files",
         "mailer from outbox",
-        "people from desk",
-        "inbox from desk",
-        "cases from desk",
+        "people from host",
+        "inbox from host",
+        "cases from host",
     ]
     assert rows["support-inbox"]["title"] == "Give every mail to the support address to whom it belongs"
     assert "Get a customer the download" in console("processes").out

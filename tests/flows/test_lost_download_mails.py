@@ -119,7 +119,7 @@ sys.addaudithook(refuse_network)
 from datetime import date
 import flows
 from orchestrator.capabilities import Asset, Purchase
-from orchestrator.testing.desk import FakeCases, FakeInbox
+from orchestrator.testing.builtin import FakeCases, FakeInbox
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders

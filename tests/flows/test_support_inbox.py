@@ -11,7 +11,7 @@ from flows.support_inbox import LONGEST_REQUEST, SupportMail, support_inbox
 from flows.wording import MOST_WORDS, asks_for_download
 from orchestrator.capabilities import IncomingMail
 from orchestrator.errors import NotFound, Rejected
-from orchestrator.testing.desk import FakeCases, FakeInbox
+from orchestrator.testing.builtin import FakeCases, FakeInbox
 from orchestrator.testing.mail import FakeMailer
 from tests.support.paths import TESTS
 
@@ -32,7 +32,7 @@ def another(delivery: str, minutes: int = 0, **changed: str) -> IncomingMail:
     return LOST.model_copy(update={**late, **changed})
 
 
-class Desk:
+class Shop:
     """The process with fakes around it."""
 
     def __init__(self, *mails: IncomingMail) -> None:
@@ -47,8 +47,8 @@ class Desk:
 
 
 def triaged(mail: IncomingMail) -> tuple[str, FakeInbox, FakeCases]:
-    desk = Desk(mail)
-    return desk.triage(mail.delivery), desk.inbox, desk.cases
+    shop = Shop(mail)
+    return shop.triage(mail.delivery), shop.inbox, shop.cases
 
 
 def test_a_request_opens_a_case_and_starts_the_process_that_serves_it() -> None:
@@ -74,40 +74,40 @@ def test_a_mail_is_filed_only_after_its_work_was_started() -> None:
 
 
 def test_an_impatient_second_mail_joins_the_case() -> None:
-    desk = Desk(LOST, another("d-2", 5), another("d-3", 9, subject="WHERE IS MY DOWNLOAD LINK?"))
-    assert [desk.triage(delivery) for delivery in ("d-1", "d-2", "d-3")] == ["started", "joined", "joined"]
-    assert len(desk.cases.started) == 1
-    assert desk.inbox.settled["d-3"] == "joins case c-1, which is being served"
+    shop = Shop(LOST, another("d-2", 5), another("d-3", 9, subject="WHERE IS MY DOWNLOAD LINK?"))
+    assert [shop.triage(delivery) for delivery in ("d-1", "d-2", "d-3")] == ["started", "joined", "joined"]
+    assert len(shop.cases.started) == 1
+    assert shop.inbox.settled["d-3"] == "joins case c-1, which is being served"
 
 
 def test_a_mail_written_before_the_answer_joins_even_if_it_is_read_after_it() -> None:
-    desk = Desk(LOST, another("d-2", 5))
-    desk.triage("d-1")
-    desk.cases.answer(ANNA, NOON + timedelta(minutes=6))
-    assert desk.triage("d-2") == "joined"
+    shop = Shop(LOST, another("d-2", 5))
+    shop.triage("d-1")
+    shop.cases.answer(ANNA, NOON + timedelta(minutes=6))
+    assert shop.triage("d-2") == "joined"
 
 
 def test_who_writes_again_after_the_answer_meets_a_person() -> None:
-    desk = Desk(LOST, another("d-2", 10))
-    desk.triage("d-1")
-    desk.cases.answer(ANNA, NOON + timedelta(minutes=6))
-    assert desk.triage("d-2") == "for-person"
-    assert desk.inbox.for_person == {"d-2": "they wrote again after our answer"}
-    assert len(desk.cases.started) == 1
+    shop = Shop(LOST, another("d-2", 10))
+    shop.triage("d-1")
+    shop.cases.answer(ANNA, NOON + timedelta(minutes=6))
+    assert shop.triage("d-2") == "for-person"
+    assert shop.inbox.for_person == {"d-2": "they wrote again after our answer"}
+    assert len(shop.cases.started) == 1
 
 
 def test_who_adds_something_to_a_case_that_waits_for_a_person_is_read_by_that_person() -> None:
-    desk = Desk(LOST, another("d-2", 10, text="The link does not work."))
-    desk.triage("d-1")
-    desk.cases.cases[ANNA].with_person = True
-    assert desk.triage("d-2") == "for-person"
-    assert desk.inbox.for_person == {"d-2": "their case c-1 waits for a person already"}
+    shop = Shop(LOST, another("d-2", 10, text="The link does not work."))
+    shop.triage("d-1")
+    shop.cases.cases[ANNA].with_person = True
+    assert shop.triage("d-2") == "for-person"
+    assert shop.inbox.for_person == {"d-2": "their case c-1 waits for a person already"}
 
 
 def test_two_customers_have_two_cases() -> None:
-    desk = Desk(LOST, another("d-2", sender="tom@example.org"))
-    assert [desk.triage(delivery) for delivery in ("d-1", "d-2")] == ["started", "started"]
-    assert [case_id for case_id, _ in desk.cases.started] == ["c-1", "c-2"]
+    shop = Shop(LOST, another("d-2", sender="tom@example.org"))
+    assert [shop.triage(delivery) for delivery in ("d-1", "d-2")] == ["started", "started"]
+    assert [case_id for case_id, _ in shop.cases.started] == ["c-1", "c-2"]
 
 
 @pytest.mark.parametrize("reason", ["auto-submitted", "mailing list", "bulk mail", "our own mail", "null return path"])
@@ -132,31 +132,31 @@ def test_a_robot_is_not_answered(reason: str) -> None:
         ({"subject": "", "text": ""}, "it is not a request that a process serves"),
     ],
 )
-def test_what_no_rule_decides_lies_on_a_persons_desk(changed: dict[str, str], reason: str) -> None:
+def test_what_no_rule_decides_waits_for_a_person(changed: dict[str, str], reason: str) -> None:
     outcome, inbox, cases = triaged(LOST.model_copy(update=changed))
     assert (outcome, cases.calls) == ("for-person", [])
     assert (inbox.for_person, inbox.settled) == ({"d-1": reason}, {})
 
 
 def test_who_waits_for_a_person_is_told_once_that_the_mail_came_in() -> None:
-    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?"))
-    assert desk.triage("d-1") == "for-person"
-    (told,) = desk.mailer.sent
+    shop = Shop(another("d-1", subject="Hello", text="Which fabric do I need?"))
+    assert shop.triage("d-1") == "for-person"
+    (told,) = shop.mailer.sent
     assert (told.to, told.subject, told.in_reply_to) == (ANNA, "We have your mail", LOST.message_id)
     assert told.acknowledges
     assert not [word for word in ("fabric", "Hello\n", ANNA) if word in told.text.replace("Hello,", "")]
 
 
 def test_who_writes_after_the_answer_is_told_and_who_waits_already_is_not_told_again() -> None:
-    desk = Desk(
+    shop = Shop(
         LOST, another("d-2", 10), another("d-3", sender="tom@example.org"), another("d-4", sender="tom@example.org")
     )
     for delivery in ("d-1", "d-3"):
-        desk.triage(delivery)
-    desk.cases.answer(ANNA, NOON + timedelta(minutes=6))
-    desk.cases.cases["tom@example.org"].with_person = True
-    assert [desk.triage(delivery) for delivery in ("d-2", "d-4")] == ["for-person", "for-person"]
-    assert [mail.to for mail in desk.mailer.sent] == [ANNA]
+        shop.triage(delivery)
+    shop.cases.answer(ANNA, NOON + timedelta(minutes=6))
+    shop.cases.cases["tom@example.org"].with_person = True
+    assert [shop.triage(delivery) for delivery in ("d-2", "d-4")] == ["for-person", "for-person"]
+    assert [mail.to for mail in shop.mailer.sent] == [ANNA]
 
 
 @pytest.mark.parametrize(
@@ -172,16 +172,16 @@ def test_who_writes_after_the_answer_is_told_and_who_waits_already_is_not_told_a
     ],
 )
 def test_no_robot_no_list_and_nobody_unknown_is_told_anything(changed: dict[str, str]) -> None:
-    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?").model_copy(update=changed))
-    desk.triage("d-1")
-    assert desk.mailer.calls == []
+    shop = Shop(another("d-1", subject="Hello", text="Which fabric do I need?").model_copy(update=changed))
+    shop.triage("d-1")
+    assert shop.mailer.calls == []
 
 
 def test_a_mail_whose_sender_cannot_be_told_is_kept_all_the_same() -> None:
-    desk = Desk(another("d-1", subject="Hello", text="Which fabric do I need?"))
-    desk.mailer.fail_next(Rejected("no such mailbox"))
-    assert desk.triage("d-1") == "for-person"
-    assert (list(desk.inbox.for_person), desk.mailer.sent) == (["d-1"], [])
+    shop = Shop(another("d-1", subject="Hello", text="Which fabric do I need?"))
+    shop.mailer.fail_next(Rejected("no such mailbox"))
+    assert shop.triage("d-1") == "for-person"
+    assert (list(shop.inbox.for_person), shop.mailer.sent) == (["d-1"], [])
 
 
 def test_no_note_and_no_reason_repeats_the_mail() -> None:
@@ -204,7 +204,7 @@ def test_the_end_of_a_long_mail_counts_too() -> None:
 
 def test_a_mail_that_is_not_stored_is_an_error() -> None:
     with pytest.raises(NotFound):
-        Desk().triage("d-1")
+        Shop().triage("d-1")
 
 
 ASKS = [

@@ -76,8 +76,8 @@ class Post:
 
     def stored(self) -> list[bytes]:
         """Return what lies in the inbox, byte for byte, in the order of arrival."""
-        desk = HostInbox(self.record)
-        rows = [desk.raw(found.delivery) for found in desk.listed(limit=1000)]
+        inbox = HostInbox(self.record)
+        rows = [inbox.raw(found.delivery) for found in inbox.listed(limit=1000)]
         return [raw for raw, row in sorted(rows, key=lambda found: (found[1].received_at, found[1].source_key))]
 
     def cursor(self) -> Any:
@@ -326,8 +326,8 @@ def test_of_a_mail_that_is_too_large_the_header_is_stored_and_a_person_reads_it(
     post.mailbox.deliver(letter(1) + b"x" * 2000)
     post.mailbox.deliver(letter(2))
     assert post.take_in() == 2
-    desk = HostInbox(record)
-    read = {mail.subject: mail for mail in (desk.read(found.delivery) for found in desk.listed(limit=10))}
+    inbox = HostInbox(record)
+    read = {mail.subject: mail for mail in (inbox.read(found.delivery) for found in inbox.listed(limit=10))}
     assert read["mail 1"].unreadable == "larger than the mailbox's limit"
     assert (read["mail 1"].sender, read["mail 1"].text) == ("ann@example.com", "")
     assert (read["mail 2"].unreadable, read["mail 2"].text) == ("", "canary-2")
@@ -340,9 +340,9 @@ def test_every_broken_mail_is_stored_byte_for_byte_and_can_be_looked_at(record: 
     assert len(CORPUS) > 20
     assert post.take_in() == len(CORPUS)
     assert post.stored() == [path.read_bytes() for path in CORPUS]
-    desk = HostInbox(record)
-    for found in desk.listed(limit=100):
-        assert desk.read(found.delivery).delivery == found.delivery
+    inbox = HostInbox(record)
+    for found in inbox.listed(limit=100):
+        assert inbox.read(found.delivery).delivery == found.delivery
 
 
 def test_one_sender_is_one_person_to_the_record(post: Post, record: Record) -> None:

@@ -145,5 +145,5 @@ def delete_what_is_stored(record: Record, server: DovecotServer, login: str, cha
 
 
 def stored(record: Record) -> Counter[bytes]:
-    desk: Any = HostInbox(record)
-    return Counter(desk.raw(found.delivery)[0] for found in desk.listed(limit=10 * MAILS))
+    box: Any = HostInbox(record)
+    return Counter(box.raw(found.delivery)[0] for found in box.listed(limit=10 * MAILS))

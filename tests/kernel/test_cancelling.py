@@ -166,16 +166,16 @@ def test_cancelling_while_a_run_is_about_to_wait_is_not_forgotten(
 
 
 def test_the_question_of_a_cancelled_run_waits_no_longer(bench: Bench) -> None:
-    desk, asking = HostPeople(bench.record), process(ask)
-    bench.system = desk
+    people, asking = HostPeople(bench.record), process(ask)
+    bench.system = people
     run_id = bench.open(asking)
     with pytest.raises(RunParked):
         bench.kernel.execute(asking, run_id)
-    (waiting,) = desk.open_questions()
+    (waiting,) = people.open_questions()
     assert cancel(bench.record, run_id, ANN)
-    assert desk.open_questions() == []
+    assert people.open_questions() == []
     with pytest.raises(NotRecorded):
-        desk.answer(waiting.question_id, Decision(option="go"), ANN)
+        people.answer(waiting.question_id, Decision(option="go"), ANN)
 
 
 def test_what_is_over_cannot_be_cancelled(bench: Bench) -> None:

@@ -77,7 +77,7 @@ def test_what_waits_and_what_went_how_is_told(office: Office) -> None:
         "runs_to_show()": 4,
         "attempts_total(outbox,mailer.send,done,lost-download)": 1,
         "attempts_total(outbox,mailer.send,Unavailable,lost-download)": 1,
-        "attempts_total(desk,people.decide,AwaitingDecision,lost-download)": 1,
+        "attempts_total(host,people.decide,AwaitingDecision,lost-download)": 1,
         "step_seconds_count(shop,order_records.purchases_of,done,lost-download)": 3,
         "step_seconds_count(outbox,mailer.send,RunParked,lost-download)": 1,
     }
@@ -105,7 +105,7 @@ def test_steps_that_the_record_answers_are_not_measured(office: Office) -> None:
         office.app.kernel.execute(office.app.definition("lost-download"), run_id)
     after = exposed(office.app)
     changed = {name for name in after if "step_seconds_count" in name and after[name] != before.get(name)}
-    assert changed == {"step_seconds_count(desk,people.decide,AwaitingDecision,lost-download)"}
+    assert changed == {"step_seconds_count(host,people.decide,AwaitingDecision,lost-download)"}
 
 
 def test_calls_are_measured_and_refused_ones_counted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 from orchestrator.builtin.people import OpenQuestion
 from orchestrator.capabilities import Decision, Question
 from orchestrator.prefect_lane.form import FilledIn, Form
-from tests.support.desk import OTHERWISE, YES
+from tests.support.builtin import OTHERWISE, YES
 
 NINE = datetime(2026, 3, 1, 9, tzinfo=UTC)
 QUESTION = Question(title="Shall it be done?", known="Mary (mary@example.com) asks.", options=(YES, OTHERWISE))

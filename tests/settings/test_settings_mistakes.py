@@ -54,8 +54,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "name that variables cannot hold": ("connections.a__b = {}", ["o.toml: [connections.a__b]: is no name; write low"]),
     "the host's own name": (
-        "connections.desk = {}",
-        ["o.toml: [connections.desk]: is the host's own; give the connection another name than desk"],
+        "connections.host = {}",
+        ["o.toml: [connections.host]: is the host's own; give the connection another name than host"],
     ),
     "store": ("store.url = 'mysql://db'", ["o.toml: [store] url: names no store that is supported; write sqlite:///"]),
     "address": ("prefect.api_url = 'x'", ["o.toml: [prefect] api_url: is no web address; write it with its scheme"]),

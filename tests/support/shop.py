@@ -13,7 +13,7 @@ from flows.lost_download import LostDownload, Resolution, lost_download
 from flows.mails import compose
 from orchestrator.capabilities import Asset, Decision, IncomingMail, OutgoingMail, Purchase, Question
 from orchestrator.errors import AwaitingDecision
-from orchestrator.testing.desk import FakeCases, FakeInbox
+from orchestrator.testing.builtin import FakeCases, FakeInbox
 from orchestrator.testing.files import FakeFiles
 from orchestrator.testing.mail import FakeMailer
 from orchestrator.testing.orders import FakeOrders

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 _CONTRACTS = (
+    "builtin",
     "contacts",
-    "desk",
     "doubts",
     "faults",
     "files",

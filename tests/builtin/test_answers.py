@@ -47,9 +47,9 @@ from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, SYSTEM, 
 from orchestrator.record.verify import verify
 from orchestrator.settings import AnswerSettings, MailboxSettings, PrefectSettings, WebhookSettings
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
+from tests.support.builtin import CLERK
 from tests.support.clock import HandClock
 from tests.support.deep import cases
-from tests.support.desk import CLERK
 from tests.support.webhooks import arrival, hook, order
 
 ANN = "ann@example.com"
@@ -350,7 +350,7 @@ def test_acknowledgements_and_answers_are_in_nobodys_way(record: Record) -> None
     assert [mail.acknowledges for mail in shop.mailer.sent] == [True, False]
 
 
-def test_what_a_person_lets_go_on_goes_out_and_stays_on_their_desk(record: Record) -> None:
+def test_what_a_person_lets_go_on_goes_out_and_its_mail_still_waits_for_them(record: Record) -> None:
     shop = Shop(record, answers_per_day=1)
     for _ in range(2):
         shop.receive()

@@ -1,4 +1,4 @@
-"""Stand-ins for the host's own desk: stored mail, and the customers' cases."""
+"""Stand-ins for what the host answers itself: stored mail, and the customers' cases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FakeInbox(Scripted):
             return Receipt(reference=delivery)
 
     def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - as above
-        """Put a mail on a person's desk."""
+        """Leave a mail to a person."""
         with self._call("keep_for_person", delivery=delivery, reason=reason):
             self.for_person[self._mail(delivery).delivery] = reason
             self.settled.pop(delivery, None)

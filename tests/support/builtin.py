@@ -1,4 +1,4 @@
-"""The real desk over a record, with a kernel that executes runs on it."""
+"""The inbox, cases and questions of the host over a record, with a kernel that executes runs on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orchestrator.record.tables import customer_case, effect
 from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import Actor, Event
 from orchestrator.record.verify import verify
-from orchestrator.testing.contracts.desk import ANN, NOON
+from orchestrator.testing.contracts.builtin import ANN, NOON
 from orchestrator.testing.mail import FakeMailbox
 
 CLERK = Actor(name="operator:ann", auth="os user")
@@ -48,7 +48,7 @@ def serve(request: Served, *, people: People) -> str:
 
 
 def triage(request: Incoming, *, inbox: Inbox) -> None:
-    """Put each mail on a person's desk."""
+    """Leave each mail to a person."""
     inbox.keep_for_person(request.delivery, reason="a test")
 
 
@@ -57,8 +57,8 @@ TRIAGE = ProcessDefinition("triage", triage)
 PARENT = ProcessDefinition("parent", serve, case_key=lambda _: "parent@example.com")
 
 
-class Office:
-    """The real desk, with a kernel that executes runs on it."""
+class Host:
+    """What the host answers, with a kernel that executes runs on it."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -76,7 +76,7 @@ class Office:
 
     def execute(self, definition: ProcessDefinition, run_id: str) -> Any:
         def bind(_process: str, capability: str) -> Bound:
-            return Bound(connection="desk", version="", instance=getattr(self, capability))
+            return Bound(connection="host", version="", instance=getattr(self, capability))
 
         return Kernel(self.record, self.runs, bind, owner="worker").execute(definition, run_id)
 
@@ -98,8 +98,8 @@ class Office:
         return run_id, waiting.question_id
 
 
-class RealDesk(Office):
-    """The real desk as the contract sees it."""
+class RealHost(Host):
+    """The real host as the contract sees it."""
 
     work = Work(process="serve", request='{"email": "ann@example.com"}')
 
@@ -172,7 +172,7 @@ def _planned(key: str, run_id: str) -> dict[str, object]:
         "step": 1,
         "capability": "cases",
         "operation": "start",
-        "connection": "desk",
+        "connection": "host",
         "doubt": "natural",
         "state": "attempting",
         "attempt": 1,

@@ -8,12 +8,11 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.record.record import Record
 from orchestrator.testing.contracts.people import PeopleContract
 from orchestrator.testing.people import FakePeople
-from tests.support.desk import CLERK, Served
-from tests.support.desk import Office as Desk
+from tests.support.builtin import CLERK, Host, Served
 
 
-class RealPeople(Desk):
-    """The real desk as the contract sees it."""
+class RealPeople(Host):
+    """The real host as the contract sees it."""
 
     def effect(self, question: Question) -> str:
         def ask(request: Served, *, people: People) -> None:

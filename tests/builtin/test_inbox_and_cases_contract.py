@@ -6,23 +6,23 @@ import pytest
 
 from orchestrator.capabilities import IncomingMail
 from orchestrator.record.record import Record
-from orchestrator.testing.contracts.desk import NOON, DeskContract
-from orchestrator.testing.desk import FakeCase, FakeCases, FakeInbox
+from orchestrator.testing.builtin import FakeCase, FakeCases, FakeInbox
+from orchestrator.testing.contracts.builtin import NOON, InboxAndCasesContract
+from tests.support.builtin import RealHost
 from tests.support.clock import HandClock
-from tests.support.desk import RealDesk
 
 
-class TestRealDesk(DeskContract):
+class TestRealHost(InboxAndCasesContract):
     @pytest.fixture
-    def desk(self, record: Record, clock: HandClock) -> RealDesk:
+    def host(self, record: Record, clock: HandClock) -> RealHost:
         clock.now = NOON
-        return RealDesk(record)
+        return RealHost(record)
 
 
-class FakeDesk:
+class FakeHost:
     """The fakes as the contract sees them."""
 
-    work = RealDesk.work
+    work = RealHost.work
 
     def __init__(self) -> None:
         self.inbox = FakeInbox()
@@ -64,10 +64,10 @@ class FakeDesk:
     own_case = "c-0"
 
 
-class TestFakeDesk(DeskContract):
+class TestFakeHost(InboxAndCasesContract):
     @pytest.fixture
-    def desk(self) -> FakeDesk:
-        return FakeDesk()
+    def host(self) -> FakeHost:
+        return FakeHost()
 
 
 PROMISES = """
@@ -89,4 +89,4 @@ work_may_start_later_and_in_the_case_of_the_run_that_starts_it
 
 def test_the_contract_loses_no_promise() -> None:
     promised = [f"test_{promise}" for promise in PROMISES.split()]
-    assert sorted(name for name in vars(DeskContract) if name.startswith("test_")) == promised
+    assert sorted(name for name in vars(InboxAndCasesContract) if name.startswith("test_")) == promised
