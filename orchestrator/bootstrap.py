@@ -20,12 +20,9 @@ from orchestrator.bindings import HOST, Connections, connect
 from orchestrator.bindings.guard import Guard, Guarded
 from orchestrator.bindings.health import ConnectionHealth
 from orchestrator.bindings.proofs import Proofs
-from orchestrator.builtin.alarms import Alarms
-from orchestrator.builtin.answers import AnswerLimits
 from orchestrator.builtin.cases import HostCases
 from orchestrator.builtin.inbox import HostInbox
 from orchestrator.builtin.people import HostPeople
-from orchestrator.builtin.prefect_limit import PrefectLimit
 from orchestrator.capabilities import Mailbox
 from orchestrator.config_file import CONFIG_PLACES, CONFIG_VARIABLE, find_config
 from orchestrator.errors import ConfigurationError, PluginError
@@ -37,6 +34,8 @@ from orchestrator.kernel.runs import Opening, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.logs import hide
 from orchestrator.metrics.measures import Measures
+from orchestrator.outbound_limits.answers import AnswerLimits
+from orchestrator.outbound_limits.prefect import PrefectLimit
 from orchestrator.plugins import MailWatch, Watchable
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.clock import Clock, utc_now
@@ -174,13 +173,6 @@ class Application:
                 )
                 self._guarded[name] = Guarded(self.connections.get(name), provides, guard)
             return self._guarded[name]
-
-    @cached_property
-    def alarms(self) -> Alarms:
-        """Tells people what stopped, if the configuration says how."""
-        if self.settings.alarms is None:
-            raise ConfigurationError("[alarms] process: is missing; name the process that tells people what stopped")
-        return Alarms(self.record, self.runs, self.definition(self.settings.alarms.process), self.settings.alarms)
 
     def sources(self) -> list[Source]:
         """Return the mailboxes that mail is taken from."""

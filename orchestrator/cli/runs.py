@@ -7,12 +7,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import Application, recorded, this_user
-from orchestrator.builtin.answers import held_runs
 from orchestrator.cli.given import Given, given_line
 from orchestrator.cli.output import COUNTED, Json, Several, each, fields, say, show
 from orchestrator.errors import ConfigurationError, NotRecorded
 from orchestrator.kernel.cancellation import cancel as cancel_run
 from orchestrator.kernel.runs import RunState
+from orchestrator.outbound_limits.answers import held_runs
 
 runs = App(name="runs", help="Runs and where they stand.")
 

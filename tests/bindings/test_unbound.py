@@ -18,6 +18,7 @@ from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.heartbeat import WORKER, Heartbeat
 from orchestrator.record.verify import verify
+from orchestrator.worker.alarms import alarms_of
 from orchestrator.worker.watch import look_again
 from tests.support.app_with_fakes import ANNA, CONFIG, Office
 from tests.support.clock import HandClock
@@ -134,7 +135,7 @@ def test_a_process_that_is_switched_off_may_be_unbound_in_a_service_that_is_read
 
 def test_mail_whose_process_cannot_be_executed_waits_and_is_told_of(tmp_path: Path, clock: HandClock) -> None:
     office = Office(tmp_path, UNBOUND, clock=clock)
-    office.app.alarms.tell()
+    alarms_of(office.app).notify()
     office.mailbox.deliver(f"From: {ANNA}\r\nSubject: lost\r\n\r\nMy link is gone\r\n".encode())
     office.app.intake.take_in(office.app.sources()[0])
     work(office.app)
@@ -142,7 +143,7 @@ def test_mail_whose_process_cannot_be_executed_waits_and_is_told_of(tmp_path: Pa
     (kept,) = office.app.runs.listed(state=RunState.PARKED, limit=9)
     assert "needs mailer, and no connection is bound to it" in kept.reason
     clock.advance(seconds=60)
-    assert office.app.alarms.tell() is not None
+    assert alarms_of(office.app).notify() is not None
     work(office.app)
     (notice,) = office.notifier.told
     assert "needs mailer" in notice.lines[0]

@@ -20,11 +20,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from sqlalchemy import Engine, event, text
 
 from orchestrator.bootstrap import Application
-from orchestrator.builtin.answers import _has_a_persons_word, _origin
 from orchestrator.builtin.inbox import DeliveryState
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.kernel.resolution import open_effects
 from orchestrator.kernel.runs import RunState
+from orchestrator.outbound_limits.answers import _has_a_persons_word, _origin
 from orchestrator.prefect_lane.mirror import PrefectMirror
 from orchestrator.retention import InboxRetention
 from tests.support.clock import HandClock

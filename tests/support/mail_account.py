@@ -21,6 +21,7 @@ from orchestrator.plugins.host import PluginHost
 from orchestrator.record.tables import audit_private
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.contracts.mail import read_mail
+from orchestrator.worker.alarms import alarms_of
 from orchestrator.worker.proving import prove_once
 from tests.support.clock import HandClock
 from tests.support.configurations import load
@@ -119,7 +120,7 @@ class MailBench:
     def tell(self) -> None:
         """Let the worker tell people what is new."""
         self._clock.advance(minutes=1)
-        if run_id := self.app.alarms.tell():
+        if run_id := alarms_of(self.app).notify():
             self.app.kernel.execute(self.app.definition("alarm"), run_id)
 
     def let_a_proof_age(self) -> None:

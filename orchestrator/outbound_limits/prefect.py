@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, or_, select
 
-from orchestrator.builtin.answers import ADD, COUNT, DAY, FORGET, counted_as, take_turns
 from orchestrator.kernel.admission import Held, LeftOut, Request
+from orchestrator.outbound_limits.answers import ADD, COUNT, DAY, FORGET, counted_as, take_turns
 from orchestrator.record.clock import Clock, stamp
 from orchestrator.record.compiled import Compiled
 from orchestrator.record.tables import audit_event

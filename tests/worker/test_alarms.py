@@ -14,12 +14,12 @@ import pytest
 
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bootstrap import Application
-from orchestrator.builtin.alarms import MOST
 from orchestrator.capabilities import Notice
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.record.trail import Context, Draft
+from orchestrator.worker.alarms import MOST, alarms_of
 from tests.support.app_with_fakes import ANNA, CONFIG, STRANGER, Office
 from tests.support.clock import HandClock
 from tests.support.configurations import load
@@ -31,7 +31,7 @@ DENIED = AccessDenied("the password is wrong: write the right one")
 @pytest.fixture
 def office(tmp_path: Path, clock: HandClock) -> Iterator[Office]:
     office = Office(tmp_path, clock=clock)
-    office.app.alarms.tell()
+    alarms_of(office.app).notify()
     clock.advance(seconds=1)
     yield office
     office.app.record.store.close()
@@ -41,7 +41,7 @@ def tell(office: Office, clock: HandClock) -> list[Notice]:
     """Let a minute pass and the alarm, if there is one, be executed; return what is new."""
     clock.advance(seconds=60)
     known = len(office.notifier.told)
-    if run_id := office.app.alarms.tell():
+    if run_id := alarms_of(office.app).notify():
         office.app.kernel.execute(office.app.definition("alarm"), run_id)
     return office.notifier.told[known:]
 
@@ -107,7 +107,7 @@ def test_none_is_lost_when_many_runs_stop_in_the_same_moment(office: Office, clo
 
 def test_none_is_lost_when_several_processes_stop_runs_meanwhile(tmp_path: Path, clock: HandClock) -> None:
     office = Office(tmp_path, clock=clock)
-    office.app.alarms.tell()
+    alarms_of(office.app).notify()
     workers = [
         subprocess.Popen([sys.executable, "-m", "tests.support.parking_program", str(tmp_path), name, "12"], cwd=ROOT)
         for name in ("one", "two", "three")
@@ -162,10 +162,10 @@ def test_mail_for_a_person_is_told_at_once_and_then_together_and_says_nothing_of
 
 def test_what_stops_meanwhile_waits_for_the_next_notice(office: Office, clock: HandClock) -> None:
     office.ask()
-    assert office.app.alarms.tell() is not None
+    assert alarms_of(office.app).notify() is not None
     later, _ = office.ask()
     clock.advance(seconds=59)
-    assert office.app.alarms.tell() is None
+    assert alarms_of(office.app).notify() is None
     assert told_of(tell(office, clock)) == {later}
 
 
@@ -180,7 +180,7 @@ def test_an_alarm_that_cannot_be_told_raises_no_alarm(office: Office, clock: Han
     office.ask()
     office.notifier.fail_next(Rejected("too long"))
     clock.advance(seconds=60)
-    run_id = office.app.alarms.tell()
+    run_id = alarms_of(office.app).notify()
     assert run_id is not None
     with pytest.raises(Exception, match="too long"):
         office.app.kernel.execute(office.app.definition("alarm"), run_id)
@@ -199,7 +199,7 @@ def test_telling_again_after_a_long_calm_finds_what_is_new(office: Office, clock
 def test_without_a_process_the_remedy_is_named(tmp_path: Path) -> None:
     app = Application(load(tmp_path, ""))
     with pytest.raises(ConfigurationError, match=r"\[alarms\] process"):
-        _ = app.alarms
+        alarms_of(app)
 
 
 @pytest.mark.parametrize(
