@@ -39,6 +39,7 @@ from orchestrator.kernel.resolution import open_effects
 from orchestrator.kernel.runs import Runs, RunState
 from orchestrator.kernel.steps import Bound
 from orchestrator.ledger.model import effect_id
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.tables import audit_event, audit_private, customer_case, effect, inbox, run, subject_key
@@ -87,8 +88,10 @@ class Shop:
         self._hook = Hook(name="shop", process=self.process, proof=proof, max_bytes=10_000, sources=sources)
         self._acceptance = Acceptance(record, self.runs)
 
-    def _bind(self, _process: str, capability: str) -> Bound:
-        return Bound(connection=capability, version="1", instance=self._systems[capability])
+    def _bind(self, _process: str, protocol: type) -> Bound:
+        capability = STANDARD.of(protocol)
+        name = capability.name
+        return Bound(capability=capability, connection=name, version="1", instance=self._systems[name])
 
     def serve(self, key: str, email: str) -> str:
         """Take a delivery in and execute its run; return the run's id."""

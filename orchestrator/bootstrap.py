@@ -29,7 +29,7 @@ from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.intake.mailboxes import MailIntake, Source
 from orchestrator.kernel.admission import Request
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.kernel import Kernel, capability_name
+from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Opening, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.logs import hide
@@ -210,15 +210,17 @@ class Application:
         """Return why no run of a process can be executed now, or nothing; the connections that it needs are built."""
         try:
             for need in self.definition(process).needs.values():
-                self._bind(process, capability_name(need))
+                self._bind(process, need)
         except (ConfigurationError, PluginError) as exc:
             return str(exc)
         return ""
 
     def hindrances(self) -> dict[str, str]:
         """Return which processes cannot be executed as configured, and why; nothing is built."""
+        capabilities = self.plugins.capabilities
         needs = {
-            name: [capability_name(need) for need in process.needs.values()] for name, process in self.processes.items()
+            name: [capabilities.of(need).name for need in process.needs.values()]
+            for name, process in self.processes.items()
         }
         return {name: why for name in sorted(needs) if (why := self.connections.hindrance(name, needs[name]))}
 
@@ -253,13 +255,15 @@ class Application:
             self.runs.open(tx, opening)
         return opening.run_id
 
-    def _bind(self, process: str, capability: str) -> Bound:
-        name = self.connections.connection_for(process, capability)
+    def _bind(self, process: str, protocol: type) -> Bound:
+        capability = self.plugins.capabilities.of(protocol)
+        name = self.connections.connection_for(process, capability.name)
         if name == HOST:
-            return Bound(connection=HOST, version="", instance=getattr(self, capability))
+            return Bound(capability=capability, connection=HOST, version="", instance=getattr(self, capability.name))
         version = self.connections.version_of(name)
-        admit = self._admit if capability == "mailer" else None
+        admit = self._admit if capability.name == "mailer" else None
         return Bound(
+            capability=capability,
             connection=name,
             version=version,
             instance=self.guarded(name),

@@ -9,15 +9,13 @@ from pydantic import ValidationError
 
 from orchestrator.bindings.sections import Configured
 from orchestrator.bindings.webhooks import WebhookFit
-from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, Notifier
+from orchestrator.capabilities import HOST_CAPABILITIES, Mailbox, Notifier
 from orchestrator.plugins.contract import OfferedProcess
 from orchestrator.plugins.host import PROCESSES, PluginHost
 from orchestrator.settings import HOST, MailboxSettings, Problem, Settings, problems_in
 from orchestrator.spelling import nearest, suggestion
 
-_NAMES = {capability: name for name, capability in CAPABILITIES.items()}
 _A_NOTICE = {"title": "1 run stopped", "lines": ["run r-1 failed"], "severity": "alarm"}
-_BOUND_CAPABILITIES = sorted(CAPABILITIES.keys() - HOST_CAPABILITIES)
 
 
 class Compatibility:
@@ -34,6 +32,7 @@ class Compatibility:
         self._sections = sections
         self._connectors = {name: section.connector for name, section in sections.items()}
         self._host = host
+        self._capabilities = host.capabilities
 
     def problems(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
         """Find everything that does not fit."""
@@ -71,18 +70,18 @@ class Compatibility:
     def binding_problem(self, path: tuple[str, ...], connection: str) -> Problem | None:
         """Tell why a binding cannot work, None if it can; the last part of its path is the capability."""
         capability, where = path[-1], self._settings.where(*path)
-        if capability not in CAPABILITIES:
-            return Problem(where, "is no capability", suggestion(capability, _BOUND_CAPABILITIES))
+        if capability not in self._capabilities:
+            return Problem(where, "is no capability", suggestion(capability, self._capabilities.bindable))
         if capability in HOST_CAPABILITIES:
             remedy = f'remove the line, or write {capability} = "{HOST}"'
             return None if connection == HOST else Problem(where, "is answered by the host itself", remedy)
-        return self._connection_problem(where, connection, CAPABILITIES[capability])
+        return self._connection_problem(where, connection, self._capabilities[capability].protocol)
 
     def unbound(self, process: str, capability: str) -> Problem:
         """Say that nothing answers a capability that a process needs."""
         where = self._settings.where("bindings", capability)
         what = f'process "{process}" needs {capability}, and no connection is bound to it'
-        return Problem(where, what, self._who_could_answer(CAPABILITIES[capability]))
+        return Problem(where, what, self._who_could_answer(self._capabilities[capability].protocol))
 
     def _plugin_problems(self) -> Iterator[Problem]:
         names = self._host.names()
@@ -124,7 +123,7 @@ class Compatibility:
 
     def _unanswered(self, name: str, process: OfferedProcess) -> Iterator[str]:
         """Find the capabilities that a process needs and that nobody has bound, or tried to."""
-        for capability in dict.fromkeys(_NAMES[need] for need in process.definition.needs.values()):
+        for capability in dict.fromkeys(self._capabilities.of(need).name for need in process.definition.needs.values()):
             answered = capability in HOST_CAPABILITIES or self.binding(name, capability) is not None
             if not answered and not self._is_misspelt(name, capability):
                 yield capability
@@ -133,12 +132,14 @@ class Compatibility:
         """Tell whether a binding was meant for it: that is said where it stands, and is one mistake."""
         section = self._settings.processes.get(process)
         bound = {*self._settings.bindings, *(section.bindings if section else ())}
-        return any(nearest(each, _BOUND_CAPABILITIES) == capability for each in bound - CAPABILITIES.keys())
+        return any(
+            nearest(each, self._capabilities.bindable) == capability for each in bound - self._capabilities.keys()
+        )
 
     def _mailbox_problems(self, processes: Mapping[str, OfferedProcess]) -> Iterator[Problem]:
         for name, mailbox in self._settings.mailboxes.items():
             where = self._settings.where("mailboxes", name, "connection")
-            if problem := self._connection_problem(where, mailbox.connection, CAPABILITIES["mailbox"]):
+            if problem := self._connection_problem(where, mailbox.connection, Mailbox):
                 yield problem
             if problem := self._started_process_problem(name, mailbox, processes):
                 yield problem
@@ -175,7 +176,7 @@ class Compatibility:
 
     def _unread_notices(self, process: str) -> Iterator[Problem]:
         """Find notices that are mailed to where our own mail is taken in, and left unanswered."""
-        bound = self.binding(process, _NAMES[Notifier])
+        bound = self.binding(process, self._capabilities.of(Notifier).name)
         section = self._sections.get(bound[1]) if bound else None
         address = getattr(section.settings, "notices_to", None) if section else None
         if bound and address in self._own_addresses():

@@ -13,9 +13,10 @@ from orchestrator.bindings.sections import Configured, configured
 from orchestrator.capabilities import HOST_CAPABILITIES
 from orchestrator.errors import ConfigurationError, OrchestratorError, PluginError
 from orchestrator.logs import hide
+from orchestrator.plugins.capability import Capability
 from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess, connection_problems
-from orchestrator.plugins.host import PluginHost, PluginReport
+from orchestrator.plugins.host import PluginHost
 from orchestrator.plugins.settlements import settlement_problems
 from orchestrator.settings import HOST, LimitSettings, Problem, Settings, configuration_error, secrets_in
 from orchestrator.spelling import suggestion
@@ -76,6 +77,10 @@ class Connections:
         """
         return self._section(name).connector
 
+    def capabilities_of(self, name: str) -> list[Capability]:
+        """Return the capabilities that a connection's connector gives; else as ``connector_of``."""
+        return [self._host.capabilities.of(protocol) for protocol in self.connector_of(name).provides]
+
     def limits_of(self, name: str) -> LimitSettings | None:
         """Return the quota of a connection's vendor, if one is configured.
 
@@ -99,7 +104,7 @@ class Connections:
         Raises:
             ConfigurationError: There is none of that name.
         """
-        owner = self._owner(self.connector_of(name))
+        owner = self._host.owner_of(self.connector_of(name).name)
         return f"{owner.distribution} {owner.version}".strip()
 
     def connection_for(self, process: str, capability: str) -> str:
@@ -164,13 +169,9 @@ class Connections:
             raise ConfigurationError(f'there is no connection "{name}"; {suggestion(name, self._sections)}')
         return self._sections[name]
 
-    def _owner(self, connector: Connector[Any]) -> PluginReport:
-        """Return the plug-in that offers a connector."""
-        return next(report for report in self._host.reports if connector.name in report.connectors)
-
     def _build(self, name: str, section: Configured) -> Any:
         connector = section.connector
-        where, owner = self._settings.where("connections", name), self._owner(section.connector)
+        where, owner = self._settings.where("connections", name), self._host.owner_of(connector.name)
         try:
             connection = connector.build(section.settings)
         except ConfigurationError as exc:

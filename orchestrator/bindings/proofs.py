@@ -160,7 +160,7 @@ class Proofs:
 
     def _probes(self, connection: str) -> Iterator[_Probe]:
         instance, settings = self._connections.get(connection), self._settings_of(connection)
-        for capability in self._connections.connector_of(connection).provides:
+        for capability in self._connections.capabilities_of(connection):
             for form in forms_of(capability).values():
                 if form.operation.kind != "effect":
                     continue
@@ -225,6 +225,7 @@ class Proofs:
                         connection=each.connection,
                         capability=each.form.capability,
                         operation=each.form.operation.name,
+                        title=each.form.operation.title,
                     ),
                     data={"reason": REASONS[state].format(operation=each.form.name)},
                 )

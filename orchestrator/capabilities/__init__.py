@@ -26,24 +26,10 @@ from orchestrator.capabilities.values import (
     query,
 )
 
-CAPABILITIES: dict[str, type] = {
-    "order_records": OrderRecords,
-    "file_links": FileLinks,
-    "mailer": Mailer,
-    "mailbox": Mailbox,
-    "contacts": Contacts,
-    "notifier": Notifier,
-    "people": People,
-    "inbox": Inbox,
-    "cases": Cases,
-}
-"""Every capability by the name it has in the configuration."""
-
 HOST_CAPABILITIES = frozenset({"people", "inbox", "cases"})
-"""Those that the host answers itself, so that they need no connection."""
+"""The names of those that the host answers itself, so that they need no connection."""
 
 __all__ = [
-    "CAPABILITIES",
     "HOST_CAPABILITIES",
     "SEAL",
     "UNSEAL",

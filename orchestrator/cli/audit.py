@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from orchestrator.bootstrap import recorded
-from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import NotRecorded
 from orchestrator.kernel.codec import opened
@@ -104,17 +103,11 @@ def _row(event: Event, values: dict[str, Any] | None) -> dict[str, Any]:
         "run": context.run_id,
         "kind": event.kind,
         "step": context.step,
-        "what": _title(context.capability, context.operation) or context.process,
+        "what": context.title or context.operation or context.process,
         "connection": context.connection,
         "actor": f"{event.actor.name} ({event.actor.auth})",
         "data": told(_data(event, values)),
     }
-
-
-def _title(capability: str | None, operation: str | None) -> str | None:
-    if capability is None or operation is None:
-        return None
-    return operations_of(CAPABILITIES[capability])[operation].title
 
 
 def _data(event: Event, values: dict[str, Any] | None) -> Any:

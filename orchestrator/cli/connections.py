@@ -15,7 +15,6 @@ from orchestrator.bootstrap import Application, application, recorded
 from orchestrator.cli.output import Json, say, say_text, show
 from orchestrator.cli.subscriptions import hooks, reconcile
 from orchestrator.errors import ConfigurationError, PluginError
-from orchestrator.kernel.kernel import capability_name
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.record.clock import moment
 
@@ -79,7 +78,7 @@ def _row(app: Application, name: str) -> dict[str, Any]:
     return {
         "connection": name,
         "connector": connector.name,
-        "provides": [capability_name(kind) for kind in connector.provides],
+        "provides": [capability.name for capability in app.connections.capabilities_of(name)],
         "version": app.connections.version_of(name),
         "probes": _probes(app, name),
     }

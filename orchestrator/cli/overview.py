@@ -9,7 +9,6 @@ from orchestrator.bindings import HOST, ConnectionCheck, check_connections
 from orchestrator.bootstrap import Application, application, installed
 from orchestrator.cli.output import Json, fields, print_json, say, show
 from orchestrator.errors import ConfigurationError, OrchestratorError
-from orchestrator.kernel.kernel import capability_name
 from orchestrator.prefect_lane.auth import left_open, refused
 
 
@@ -23,7 +22,7 @@ def plugins(*, json: Json = False) -> None:
     """
     app = installed()
     _load_all(app)
-    rows = [{**fields(report), "offers": (*report.connectors, *report.processes)} for report in app.plugins.reports]
+    rows = [fields(report) for report in app.plugins.reports]
     show(rows, ("name", "state", "offers", "problem", "distribution", "version"), as_json=json, empty="No plug-ins.")
 
 
@@ -126,7 +125,8 @@ def _load_all(app: Application) -> None:
 def _process(app: Application, name: str) -> dict[str, Any]:
     definition = app.definition(name)
     schedule = app.settings.schedule_of(name, definition.schedule)
-    answers = {need: _answer(app, name, capability_name(kind)) for need, kind in definition.needs.items()}
+    capabilities = app.plugins.capabilities
+    answers = {need: _answer(app, name, capabilities.of(kind).name) for need, kind in definition.needs.items()}
     return {
         "process": name,
         "title": definition.title,

@@ -11,8 +11,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL, WITHOUT_WORDING, Operation, operations_of
+from orchestrator.capabilities import SEAL, UNSEAL, WITHOUT_WORDING, Operation, operations_of
 from orchestrator.errors import RecordError
+from orchestrator.plugins import Capability
 from orchestrator.record.trail import COMMITMENT, Sealer
 
 HOST_ARGUMENT = "effect_id"
@@ -142,12 +143,12 @@ class OperationForm:
 
 
 @cache
-def forms_of(capability: type) -> dict[str, OperationForm]:
+def forms_of(capability: Capability) -> dict[str, OperationForm]:
     """Return the operations of a capability by name."""
-    name = next(name for name, known in CAPABILITIES.items() if known is capability)
+    protocol = capability.protocol
     return {
-        operation.name: OperationForm(name, vars(capability)[operation.name], operation)
-        for operation in operations_of(capability).values()
+        operation.name: OperationForm(capability.name, vars(protocol)[operation.name], operation)
+        for operation in operations_of(protocol).values()
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from orchestrator.capabilities import CAPABILITIES
+from orchestrator.capabilities import operations_of
 from orchestrator.errors import ConfigurationError, PluginError
 from orchestrator.kernel.input_errors import misfits
 from orchestrator.schedule import Schedule
@@ -143,11 +143,11 @@ class ProcessDefinition:
 
     def _capability(self, parameter: str) -> type:
         hint = self._hints.get(parameter)
-        if isinstance(hint, type) and hint in CAPABILITIES.values():
+        if isinstance(hint, type) and operations_of(hint):
             return hint
         raise self._refusal(
-            f"parameter {parameter} after the '*' must be typed with a capability, one of "
-            f"{', '.join(capability.__name__ for capability in CAPABILITIES.values())}"
+            f"parameter {parameter} after the '*' must be typed with a capability, such as "
+            "orchestrator.capabilities.Mailer"
         )
 
     def _refusal(self, problem: str) -> PluginError:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection, case, update
 
-from orchestrator.capabilities import CAPABILITIES, SEAL, UNSEAL
+from orchestrator.capabilities import SEAL, UNSEAL
 from orchestrator.errors import (
     AccessDenied,
     AwaitingDecision,
@@ -53,8 +53,8 @@ MOST_DEATHS = 4
 PATIENCE = 12
 """A run that was postponed so often in a row waits for a person."""
 
-Binder = Callable[[str, str], Bound]
-"""Tells what answers a capability for a process: ``binder(process, capability)``."""
+Binder = Callable[[str, type], Bound]
+"""Tells what answers a need of a process: ``binder(process, protocol)``."""
 LedgerFactory = Callable[[Session], Ledger]
 
 
@@ -174,13 +174,13 @@ class Kernel:
     def _needs(self, definition: ProcessDefinition, session: Session, steps: Steps) -> dict[str, RecordedCapability]:
         """Return what the body needs, before anything is done; or say all that is missing."""
         given, missing = {}, []
-        for name, capability in definition.needs.items():
+        for name, protocol in definition.needs.items():
             try:
-                bound = self._binder(definition.name, capability_name(capability))
+                bound = self._binder(definition.name, protocol)
             except (ConfigurationError, PluginError) as exc:
                 missing.append(str(exc))
             else:
-                given[name] = RecordedCapability(capability, bound, steps)
+                given[name] = RecordedCapability(bound, steps)
         if missing:
             session.waits_for = waits_for_process(definition.name)
             raise Unbound("; ".join([*missing, "then restart the service, and the run goes on by itself"]))
@@ -275,11 +275,6 @@ class Kernel:
             finished = next(event for event in reversed(events) if event.kind == "run.finished")
             private = self._record.trail.private_values(tx, [finished.event_id])
         return definition.result.validate_json(json.dumps(finished.data["result"]), context={UNSEAL: unsealer(private)})
-
-
-def capability_name(capability: type) -> str:
-    """Return the name that a capability has in the configuration."""
-    return next(name for name, known in CAPABILITIES.items() if known is capability)
 
 
 def _refuse_lethal(run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from orchestrator.capabilities import CAPABILITIES, Receipt
+from orchestrator.capabilities import Receipt
 from orchestrator.errors import NotRecorded, RecordError
 from orchestrator.kernel.codec import forms_of, opened
 from orchestrator.kernel.queue import due_in
@@ -15,10 +15,11 @@ from orchestrator.kernel.runs import RunState, wake_parked
 from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.ledger.ledger import find_effect, move_effect
 from orchestrator.ledger.states import OPEN, Cause, State, advance
+from orchestrator.plugins import Capabilities
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, effect, run
-from orchestrator.record.trail import Actor, Context, Draft, Event, event_of
+from orchestrator.record.trail import CHAIN, Actor, Context, Draft, Event, event_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,12 @@ def happened_twice(record: Record, *, private: bool = False) -> list[Happened]:
     return [_happened(event, found[event.event_id], values) for event in events]
 
 
-def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> None:
+def settle(record: Record, capabilities: Capabilities, effect_id: str, decision: Cause, actor: Actor) -> None:
     """Write down what a person decided about an effect, and let its run go on.
 
     Args:
         record: Where it is written down.
+        capabilities: Those that plug-ins bring now.
         effect_id: The effect.
         decision: ``HAPPENED``, ``RETRY`` or ``GIVE_UP``.
         actor: Who decided.
@@ -96,7 +98,8 @@ def settle(record: Record, effect_id: str, decision: Cause, actor: Actor) -> Non
             raise NotRecorded(f"no effect {effect_id}; list them with: orchestrator effects")
         if row.state != State.NEEDS_DECISION:
             raise RecordError(f"effect {effect_id} is {row.state}: it does not wait for a decision")
-        _refuse_happened_without_receipt(row, decision)
+        if decision is Cause.HAPPENED:
+            _refuse_without_receipt(capabilities, row)
         state, kind = advance(State(row.state), decision)
         now = record.clock()
         columns = {"state": state, "updated_at": stamp(now)}
@@ -114,15 +117,21 @@ def _wake(record: Record, tx: Connection, row: Any, decision: Cause) -> None:
         raise RecordError(f"run {row.run_id} was cancelled: only --happened or --give-up can settle its effects")
 
 
-def _refuse_happened_without_receipt(row: Any, decision: Cause) -> None:
-    form = forms_of(CAPABILITIES[row.capability])[row.operation]
-    if decision is Cause.HAPPENED and not form.answers_with(Receipt):
+def _refuse_without_receipt(capabilities: Capabilities, row: Any) -> None:
+    if row.capability not in capabilities:
+        raise RecordError(
+            f"no plug-in brings {row.capability} now, so it is not known what its effects answer with: install the one "
+            "that does, or settle with --retry or --give-up"
+        )
+    form = forms_of(capabilities[row.capability])[row.operation]
+    if not form.answers_with(Receipt):
         raise RecordError(f"{form.name} answers with more than a receipt: only --retry or --give-up can settle it")
 
 
 def effect_context(tx: Connection, row: Any) -> Context:
     """Return what an event about this effect is about."""
     owner = tx.execute(select(run).where(run.c.run_id == row.run_id)).one()
+    mine = (event_of(each).context for each in CHAIN.rows(tx, {"chain": row.run_id}) if each.effect_id == row.effect_id)
     return Context(
         run_id=row.run_id,
         prefect_run_id=owner.prefect_run_id,
@@ -134,6 +143,7 @@ def effect_context(tx: Connection, row: Any) -> Context:
         operation=row.operation,
         connection=row.connection,
         effect_id=row.effect_id,
+        title=next((context.title for context in mine), None),
     )
 
 

@@ -30,7 +30,7 @@ from orchestrator.kernel.session import Session
 from orchestrator.ledger.ledger import Ledger, error_name, wait_after
 from orchestrator.ledger.model import Effect, effect_id
 from orchestrator.logs import about
-from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins import Capability, DoubtClass, Settlement
 from orchestrator.record.trail import Sealer
 
 _OURS = Path(__file__).parents[1]
@@ -44,6 +44,7 @@ def _unproven(_operation: str) -> bool:
 class Bound:
     """What answers a need of a process, who may hold its effects, and whose probe has been proven (``mailer.send``)."""
 
+    capability: Capability
     connection: str
     version: str
     instance: Any
@@ -255,6 +256,7 @@ class _Step:
             "operation": self.form.operation.name,
             "connection": self.bound.connection,
             "connector_version": self.bound.version,
+            "title": self.form.operation.title,
         }
 
     @property
@@ -293,13 +295,12 @@ class RecordedCapability:
     """A capability whose every call is a recorded step. A process holds nothing else.
 
     Args:
-        capability: The capability's protocol.
         bound: What answers it.
         steps: Where its calls go.
     """
 
-    def __init__(self, capability: type, bound: Bound, steps: Steps) -> None:
-        self._forms = forms_of(capability)
+    def __init__(self, bound: Bound, steps: Steps) -> None:
+        self._forms = forms_of(bound.capability)
         self._bound = bound
         self._steps = steps
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import orchestrator.capabilities
-from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, operations_of
+from orchestrator.capabilities import operations_of
 from orchestrator.errors import ConfigurationError
+from orchestrator.plugins.host import installed_capabilities
 from orchestrator.spelling import suggestion
 
 _WORD = re.compile(r"\w+")
@@ -65,7 +66,7 @@ class DescribedCapability:
 
 def roles() -> dict[str, str]:
     """Return the capabilities that a connector can give: class name to the name in the configuration."""
-    return {kind.__name__: name for name, kind in CAPABILITIES.items() if name not in HOST_CAPABILITIES}
+    return {each.protocol.__name__: name for name, each in installed_capabilities().bindable.items()}
 
 
 def described(role: str) -> DescribedCapability:
@@ -81,7 +82,7 @@ def described(role: str) -> DescribedCapability:
     name = known.get(role, role)
     if name not in known.values():
         raise ConfigurationError(f'there is no capability "{role}" that a connector gives; {suggestion(role, known)}')
-    kind = CAPABILITIES[name]
+    kind = installed_capabilities()[name].protocol
     operations = tuple(_operation(kind, each) for each in operations_of(kind))
     return DescribedCapability(name=name, role=kind.__name__, title=_first_line(kind), operations=operations)
 

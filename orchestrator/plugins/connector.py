@@ -21,7 +21,7 @@ API = "2.0"
 The minor number grows when something is added (an operation's optional argument, a capability), the major one when
 something that a connector relies on changes. A connector for the same major and an older or equal minor is loaded.
 """
-_FIRST_API = "2.0"
+FIRST_API = "2.0"
 
 
 class DoubtClass(StrEnum):
@@ -133,4 +133,4 @@ class Connector(Generic[S]):
     settings: type[S]
     build: Callable[[S], Connection]
     lacks: Callable[[S, type], str] = lacks_nothing
-    api: str = _FIRST_API
+    api: str = FIRST_API

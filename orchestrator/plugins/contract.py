@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeGuard
 
 from pydantic import BaseModel
 
-from orchestrator.capabilities import CAPABILITIES, HOST_CAPABILITIES, operations_of
+from orchestrator.capabilities import HOST_CAPABILITIES, operations_of
 from orchestrator.errors import PluginError
+from orchestrator.plugins.capability import Capabilities
 from orchestrator.plugins.connector import API, Connector
 from orchestrator.schedule import Schedule
 from orchestrator.spelling import nearest
@@ -59,14 +60,14 @@ class OfferedProcess(Protocol):
         """What the host reads of it."""
 
 
-def connector_problems(offered: object) -> list[str]:
-    """Tell what is wrong with an object that was given to ``register`` as a connector."""
+def connector_problems(offered: object, known: Capabilities) -> list[str]:
+    """Tell what is wrong with an object that was given to ``register`` as a connector of known capabilities."""
     if not isinstance(offered, Connector):
-        return [f"is {_kind(offered)}; give register a Connector(name=..., provides=..., settings=..., build=...)"]
+        return [f"is {kind_of(offered)}; give register a Connector(name=..., provides=..., settings=..., build=...)"]
     problems = [
         *_name_problems(offered.name),
-        *_api_problems(offered.api),
-        *_provides_problems(offered.provides),
+        *api_problems(offered.api),
+        *_provides_problems(offered.provides, known),
         *_settings_problems(offered.settings),
         *_build_problems(offered.build),
     ]
@@ -75,23 +76,23 @@ def connector_problems(offered: object) -> list[str]:
     return problems
 
 
-def process_problems(offered: object) -> list[str]:
-    """Tell what is wrong with an object that was given to ``register`` as a process."""
+def process_problems(offered: object, known: Capabilities) -> list[str]:
+    """Tell what is wrong with an object that was given to ``register`` as a process that needs known capabilities."""
     definition = getattr(offered, "definition", None)
     if definition is None:
-        return [f"is {_kind(offered)} without a definition; give register what @process made"]
+        return [f"is {kind_of(offered)} without a definition; give register what @process made"]
     try:
         needs, request = definition.needs, definition.request
     except PluginError as exc:
         return [f"cannot be read: {exc}"]
     problems = _name_problems(definition.name)
     problems += [
-        f"needs {name}, typed {_kind(need)}, which is no capability; {_capability_remedy(need)}"
+        f"needs {name}, typed {kind_of(need)}, which is no capability; {_remedy(need, known)}"
         for name, need in needs.items()
-        if need not in CAPABILITIES.values()
+        if not known.has(need)
     ]
     if not _is_model(request):
-        problems.append(f"takes {_kind(request)} as its input; make it a pydantic model")
+        problems.append(f"takes {kind_of(request)} as its input; make it a pydantic model")
     return problems
 
 
@@ -116,7 +117,8 @@ def _name_problems(name: object) -> list[str]:
     return [f"has the name {name!r}; write lower-case letters, digits and hyphens, beginning with a letter"]
 
 
-def _api_problems(api: object) -> list[str]:
+def api_problems(api: object) -> list[str]:
+    """Tell why a plug-in of this API version cannot be used."""
     if not isinstance(api, str) or not _API.fullmatch(api):
         return [f"has the API version {api!r}; write api={API!r}, the orchestrator.plugins.API that it was written for"]
     (major, minor), (our_major, our_minor) = (tuple(map(int, each.split("."))) for each in (api, API))
@@ -127,25 +129,25 @@ def _api_problems(api: object) -> list[str]:
     return []
 
 
-def _provides_problems(provides: object) -> list[str]:
+def _provides_problems(provides: object, known: Capabilities) -> list[str]:
     if not isinstance(provides, tuple | list):
-        return [f"has {_kind(provides)} as provides; write provides=(FileLinks,), a tuple of capabilities"]
+        return [f"has {kind_of(provides)} as provides; write provides=(FileLinks,), a tuple of capabilities"]
     if not provides:
-        return [f"offers no capability; {_capability_remedy(None)}"]
-    host = [CAPABILITIES[name] for name in sorted(HOST_CAPABILITIES)]
+        return [f"offers no capability; {_remedy(None, known)}"]
+    host = [known[name].protocol for name in sorted(HOST_CAPABILITIES)]
     problems = [
         f"offers {each.__name__}, which the host answers itself; leave it out" for each in host if each in provides
     ]
     return problems + [
-        f"offers {_kind(each)}, which is no capability; {_capability_remedy(each)}"
+        f"offers {kind_of(each)}, which is no capability; {_remedy(each, known)}"
         for each in provides
-        if each not in CAPABILITIES.values()
+        if not known.has(each)
     ]
 
 
 def _settings_problems(settings: object) -> list[str]:
     if not _is_model(settings):
-        return [f"has {_kind(settings)} as settings; make it a pydantic model, frozen and with extra='forbid'"]
+        return [f"has {kind_of(settings)} as settings; make it a pydantic model, frozen and with extra='forbid'"]
     config, name = settings.model_config, settings.__name__
     problems = []
     if not config.get("frozen"):
@@ -162,7 +164,7 @@ def _settings_problems(settings: object) -> list[str]:
 
 def _build_problems(build: object) -> list[str]:
     if not callable(build):
-        return [f"has {_kind(build)} as build; give it a class or function that takes the settings"]
+        return [f"has {kind_of(build)} as build; give it a class or function that takes the settings"]
     try:
         inspect.signature(build).bind(object())
     except TypeError:
@@ -243,17 +245,20 @@ def _written(signature: inspect.Signature) -> str:
     return str(inspect.Signature(bare))
 
 
-def _capability_remedy(each: object) -> str:
-    names = sorted(capability.__name__ for name, capability in CAPABILITIES.items() if name not in HOST_CAPABILITIES)
+def _remedy(each: object, known: Capabilities) -> str:
+    if inspect.isclass(each) and operations_of(each):
+        return f"install the plug-in that brings it, or let it call register with a Capability of {each.__name__}"
+    names = sorted(capability.protocol.__name__ for capability in known.bindable.values())
     match = nearest(each.__name__, names) if inspect.isclass(each) else None
-    return f"did you mean orchestrator.capabilities.{match}?" if match else f"the capabilities are {', '.join(names)}"
+    return f"did you mean {match}?" if match else f"the capabilities are {', '.join(names)}"
 
 
 def _is_model(each: object) -> TypeGuard[type[BaseModel]]:
     return inspect.isclass(each) and issubclass(each, BaseModel)
 
 
-def _kind(each: object) -> str:
+def kind_of(each: object) -> str:
+    """Say what an object is that was given in place of another."""
     if inspect.isclass(each):
         return f"the class {each.__name__}"
     return "nothing" if each is None else f"a {type(each).__name__}"

@@ -1,4 +1,4 @@
-"""The two hooks of a plug-in."""
+"""The three hooks of a plug-in."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
+    from orchestrator.plugins.capability import Capability
     from orchestrator.plugins.connector import Connector
 
 PROJECT = "orchestrator"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class RegisterCapability(Protocol):
+    """Offer one capability; it is validated at once, and a mistake is reported with the plug-in's name."""
+
+    def __call__(self, capability: Capability) -> None:
+        """Offer it."""
 
 
 class RegisterConnector(Protocol):
@@ -26,6 +34,11 @@ class RegisterProcess(Protocol):
 
     def __call__(self, process: object) -> None:
         """Offer it."""
+
+
+@hookspec
+def register_capabilities(register: RegisterCapability) -> None:
+    """Call ``register`` with each capability of the plug-in."""
 
 
 @hookspec

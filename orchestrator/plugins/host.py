@@ -1,8 +1,8 @@
 """The plug-in host: finds plug-ins, lets them register, and says which one is broken and why.
 
-Two groups of entry points are known: ``orchestrator.connectors`` and ``orchestrator.processes``. Each is loaded
-when it is first asked for, because processes import Prefect and a look at the connectors should not. Every plug-in
-has a pluggy manager of its own, so that a broken one is named and stands in nobody's way.
+Three groups of entry points are known: ``orchestrator.capabilities``, ``orchestrator.connectors`` and
+``orchestrator.processes``. Each is loaded when it is first asked for, because processes import Prefect and a look at
+the connectors should not. A plug-in that pluggy refuses, or whose hook fails, is named and left out.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ import inspect
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import pluggy
 
+from orchestrator import __version__
 from orchestrator.errors import PluginError
-from orchestrator.plugins import hooks
+from orchestrator.plugins import hooks, standard
+from orchestrator.plugins.capability import Capabilities
 from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess, connector_problems, process_problems
-from orchestrator.plugins.discovery import Candidate, candidates_in, where_raised
+from orchestrator.plugins.discovery import OWN_DISTRIBUTION, Candidate, candidates_in, where_raised
+from orchestrator.plugins.protocols import capability_problems
 from orchestrator.spelling import suggestion
 
+CAPABILITIES = "orchestrator.capabilities"
 CONNECTORS = "orchestrator.connectors"
 PROCESSES = "orchestrator.processes"
 
@@ -39,8 +43,7 @@ class PluginReport:
         group: The group of entry points that it was found in.
         state: ``broken`` ones offer nothing.
         problem: Why it is broken, and what to write instead.
-        connectors: The connectors that it offers.
-        processes: The processes that it offers.
+        offers: The names of the capabilities, connectors or processes that it offers, as the group says.
     """
 
     name: str
@@ -49,8 +52,7 @@ class PluginReport:
     group: str
     state: Literal["loaded", "disabled", "broken"]
     problem: str = ""
-    connectors: tuple[str, ...] = ()
-    processes: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         source = f" ({self.distribution} {self.version})" if self.distribution else ""
@@ -59,17 +61,21 @@ class PluginReport:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the two groups differ in."""
+    """What the groups differ in."""
 
     noun: str
     group: str
     hook: str
-    problems: Callable[[object], list[str]]
+    problems: Callable[[object, Capabilities], list[str]]
     name_of: Callable[[Any], str]
 
 
+_CAPABILITY = _Kind(
+    "capability", CAPABILITIES, "register_capabilities", capability_problems, lambda offered: offered.name
+)
 _CONNECTOR = _Kind("connector", CONNECTORS, "register_connectors", connector_problems, lambda offered: offered.name)
 _PROCESS = _Kind("process", PROCESSES, "register_processes", process_problems, lambda offered: offered.definition.name)
+_KINDS = (_CAPABILITY, _CONNECTOR, _PROCESS)
 
 
 @dataclass
@@ -95,6 +101,13 @@ class PluginHost:
         self._extra = dict(extra or {})
         self._groups: dict[str, _Group] = {}
         self._loading = threading.RLock()
+        self._manager = pluggy.PluginManager(hooks.PROJECT)
+        self._manager.add_hookspecs(hooks)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The capabilities; their plug-ins are loaded if that has not been done."""
+        return Capabilities(self._load(_CAPABILITY).offers.values())
 
     def connectors(self) -> Mapping[str, Connector[Any]]:
         """Load the connectors' plug-ins, if that has not been done, and return the connectors by name."""
@@ -110,9 +123,13 @@ class PluginHost:
         with self._loading:
             return [report for group in self._groups.values() for report in group.reports]
 
+    def owner_of(self, connector: str) -> PluginReport:
+        """Return the plug-in that offers a connector."""
+        return self._load(_CONNECTOR).owners[connector]
+
     def names(self) -> frozenset[str]:
         """Return the names of all plug-ins there are, without importing one."""
-        found = [candidate.name for kind in (_CONNECTOR, _PROCESS) for candidate in candidates_in(kind.group)]
+        found = [candidate.name for kind in _KINDS for candidate in candidates_in(kind.group)]
         return frozenset([*found, *self._extra])
 
     def _load(self, kind: _Kind) -> _Group:
@@ -125,8 +142,10 @@ class PluginHost:
             return self._groups[kind.group]
 
     def _candidates(self, kind: _Kind) -> Iterator[Candidate]:
+        if kind is _CAPABILITY:
+            yield _STANDARD
         yield from candidates_in(kind.group)
-        others = {each.hook for each in (_CONNECTOR, _PROCESS)} - {kind.hook}
+        others = {each.hook for each in _KINDS} - {kind.hook}
         for name, plugin in self._extra.items():
             # One that was handed in belongs to the groups whose hooks it has; with none, every group reports it.
             if hasattr(plugin, kind.hook) or not any(hasattr(plugin, hook) for hook in others):
@@ -141,35 +160,109 @@ class PluginHost:
             group=kind.group,
             state="loaded",
         )
-        if candidate.name in self._disabled:
+        if candidate.name in self._disabled and candidate is not _STANDARD:
             return replace(report, state="disabled")
-        offers = _Offers(kind, group.owners)
+        offers = _Offers(kind, group, None if kind is _CAPABILITY else self.capabilities)
         try:
-            _call_hook(candidate.plugin(), candidate.name, kind, offers)
+            self._call_hook(candidate, kind, offers)
         except PluginError as exc:
             return replace(report, state="broken", problem=str(exc))
-        names = tuple(offers.taken)
-        report = replace(report, connectors=names) if kind is _CONNECTOR else replace(report, processes=names)
+        report = replace(report, offers=tuple(offers.taken))
         group.offers.update(offers.taken)
-        group.owners.update(dict.fromkeys(names, report))
+        group.owners.update(dict.fromkeys(offers.taken, report))
         return report
+
+    def _call_hook(self, candidate: Candidate, kind: _Kind, offers: _Offers) -> None:
+        plugin = candidate.plugin()
+        self._register(plugin, f"{candidate.name} of {candidate.distribution or 'this program'}, {kind.group}", kind)
+        others = [each for each in self._manager.get_plugins() if each is not plugin]
+        try:
+            answers = self._manager.subset_hook_caller(kind.hook, others)(register=offers)
+        except PluginError as exc:
+            raise PluginError(offers.refusal or str(exc)) from exc
+        except (Exception, SystemExit) as exc:
+            raise PluginError(offers.refusal or f"{kind.hook} failed: {where_raised(exc)}") from exc
+        if offers.refusal:
+            raise PluginError(offers.refusal)
+        for answer in answers:
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise PluginError(
+                f"{kind.hook} returned a {type(answer).__name__}; call register once with each {kind.noun} instead"
+            )
+
+    def _register(self, plugin: object, name: str, kind: _Kind) -> None:
+        """Register a plug-in with pluggy, unless another group has, and see that all its hooks fit.
+
+        Raises:
+            PluginError: A hook is misspelt, missing, or takes other arguments.
+        """
+        try:
+            hash(plugin)  # by which pluggy tells plug-ins apart when it calls the hook of one
+            if not self._manager.is_registered(plugin):
+                self._manager.register(plugin, name)
+            self._refuse_unknown_hooks(plugin)
+            self._refuse_other_hooks(plugin, kind)
+        except Exception as exc:
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
+            if isinstance(exc, PluginError):
+                raise
+            if isinstance(exc, pluggy.PluginValidationError):
+                words = " ".join(str(exc).split())
+                raise PluginError(f"a hook does not fit: {words}; write `def {kind.hook}(register)`") from exc
+            raise PluginError(f"its hooks cannot be read: {where_raised(exc)}") from exc
+
+    def _refuse_unknown_hooks(self, plugin: object) -> None:
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as exc:
+            unknown = sorted(
+                caller.name
+                for caller in self._manager.get_hookcallers(plugin) or []
+                if not caller.has_spec() and not all(each.optionalhook for each in caller.get_hookimpls())
+            )
+            remedy = suggestion(unknown[0], [each.hook for each in _KINDS])
+            raise PluginError(f"has a hook {unknown[0]}, which does not exist; {remedy}") from exc
+
+    def _refuse_other_hooks(self, plugin: object, kind: _Kind) -> None:
+        """Refuse a plug-in that does not have the hook as the host calls it."""
+        hook: pluggy.HookCaller = getattr(self._manager.hook, kind.hook)
+        implementations = [each for each in hook.get_hookimpls() if each.plugin is plugin]
+        if not implementations:
+            raise PluginError(f"has no hook {kind.hook}; write `@hookimpl` above `def {kind.hook}(register)`")
+        for each in implementations:
+            if "register" not in each.argnames:
+                raise PluginError(f"{kind.hook} does not ask for register; write `def {kind.hook}(register)`")
+            if each.wrapper or each.hookwrapper:
+                raise PluginError(f"{kind.hook} is a wrapper; write a plain `@hookimpl` above it")
 
 
 def _handed_in(plugin: object) -> object:
     return plugin
 
 
+_STANDARD = Candidate(
+    name="standard",
+    load=partial(_handed_in, standard),
+    distribution=OWN_DISTRIBUTION,
+    version=__version__,
+)
+"""What the host itself is built upon. It comes first and cannot be disabled."""
+
+
 class _Offers:
     """The ``register`` that one plug-in is given: checks what is offered, where it is offered."""
 
-    def __init__(self, kind: _Kind, owners: Mapping[str, PluginReport]) -> None:
+    def __init__(self, kind: _Kind, group: _Group, known: Capabilities | None) -> None:
         self.taken: dict[str, Any] = {}
         self.refusal = ""
         self._kind = kind
-        self._owners = owners
+        self._group = group
+        self._known = known
 
     def __call__(self, offered: object) -> None:
-        """Take one connector or process.
+        """Take one capability, connector or process.
 
         Raises:
             PluginError: It does not fulfil the contract.
@@ -182,13 +275,14 @@ class _Offers:
             raise
 
     def _take(self, offered: object) -> None:
-        if problems := self._kind.problems(offered):
+        known = self._known or Capabilities([*self._group.offers.values(), *self.taken.values()])
+        if problems := self._kind.problems(offered, known):
             raise PluginError("; ".join(f"{self._label(offered)} {problem}" for problem in problems))
         name = self._kind.name_of(offered)
         if name in self.taken:
             raise PluginError(f"{self._label(offered)} is offered twice; give each a name of its own")
-        if name in self._owners:
-            owner = self._owners[name]
+        if name in self._group.owners:
+            owner = self._group.owners[name]
             raise PluginError(
                 f"{self._label(offered)} is offered by {owner} too; rename one, or write one of the two plug-ins "
                 "into [plugins] disabled"
@@ -202,59 +296,7 @@ class _Offers:
             return f"what it offers as a {self._kind.noun}"
 
 
-def _call_hook(plugin: object, name: str, kind: _Kind, offers: _Offers) -> None:
-    call = _hook_of(plugin, name, kind)
-    try:
-        answers = call(register=offers)
-    except PluginError as exc:
-        raise PluginError(offers.refusal or str(exc)) from exc
-    except (Exception, SystemExit) as exc:
-        raise PluginError(offers.refusal or f"{kind.hook} failed: {where_raised(exc)}") from exc
-    if offers.refusal:
-        raise PluginError(offers.refusal)
-    for answer in answers:
-        if inspect.iscoroutine(answer):
-            answer.close()
-        raise PluginError(
-            f"{kind.hook} returned a {type(answer).__name__}; call register once with each {kind.noun} instead"
-        )
-
-
-def _hook_of(plugin: object, name: str, kind: _Kind) -> pluggy.HookCaller:
-    """Return the plug-in's hook, once all its hooks are known to fit.
-
-    Raises:
-        PluginError: A hook is misspelt, missing, or takes other arguments.
-    """
-    plugins = pluggy.PluginManager(hooks.PROJECT)
-    plugins.add_hookspecs(hooks)
-    try:
-        plugins.register(plugin, name)
-    except pluggy.PluginValidationError as exc:
-        words = " ".join(str(exc).split())
-        raise PluginError(f"a hook does not fit: {words}; write `def {kind.hook}(register)`") from exc
-    _refuse_unknown_hooks(plugins, plugin)
-    hook: pluggy.HookCaller = getattr(plugins.hook, kind.hook)
-    implementations = hook.get_hookimpls()
-    if not implementations:
-        raise PluginError(f"has no hook {kind.hook}; write `@hookimpl` above `def {kind.hook}(register)`")
-    for each in implementations:
-        if "register" not in each.argnames:
-            raise PluginError(f"{kind.hook} does not ask for register; write `def {kind.hook}(register)`")
-        if each.wrapper or each.hookwrapper:
-            raise PluginError(f"{kind.hook} is a wrapper; write a plain `@hookimpl` above it")
-    return hook
-
-
-def _refuse_unknown_hooks(plugins: pluggy.PluginManager, plugin: object) -> None:
-    try:
-        plugins.check_pending()
-    except pluggy.PluginValidationError as exc:
-        callers = plugins.get_hookcallers(plugin) or []
-        unknown = sorted(
-            caller.name
-            for caller in callers
-            if not caller.has_spec() and not all(each.optionalhook for each in caller.get_hookimpls())
-        )
-        remedy = suggestion(unknown[0], [each.hook for each in (_CONNECTOR, _PROCESS)])
-        raise PluginError(f"has a hook {unknown[0]}, which does not exist; {remedy}") from exc
+@cache
+def installed_capabilities() -> Capabilities:
+    """Return the capabilities of the installed plug-ins, for tests and generators, which have no application."""
+    return PluginHost().capabilities

@@ -25,7 +25,6 @@ from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bindings.health import UnhealthyConnection
 from orchestrator.bootstrap import Application
 from orchestrator.errors import ConfigurationError
-from orchestrator.kernel.kernel import capability_name
 from orchestrator.prefect_lane.claims import scheduled_request
 from orchestrator.prefect_lane.mirror import is_refusal
 from orchestrator.prefect_lane.states import TAG
@@ -133,7 +132,7 @@ def _connections_of(app: Application, process: str) -> set[str]:
     needed = {box.connection for box in app.settings.mailboxes.values() if box.process == process}
     for capability in app.definition(process).needs.values():
         with suppress(ConfigurationError):  # `orchestrator check` tells
-            needed.add(app.connections.connection_for(process, capability_name(capability)))
+            needed.add(app.connections.connection_for(process, app.plugins.capabilities.of(capability).name))
     return needed
 
 

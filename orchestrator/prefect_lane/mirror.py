@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from orchestrator.bootstrap import Application
 from orchestrator.kernel.runs import Mirror, Run, RunState
 from orchestrator.prefect_lane.form import Form, Forms
-from orchestrator.prefect_lane.run_logs import course, log_of, outcome, title_of
+from orchestrator.prefect_lane.run_logs import course, log_of, outcome
 from orchestrator.prefect_lane.states import REFERENCE, TAG, shown_state
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.tables import run as run_table
@@ -228,7 +228,7 @@ def _steps(events: Sequence[Event]) -> list[dict[str, str]]:
         {
             "at": event.at[11:23],
             "step": str(event.context.step),
-            "what": title_of(event),
+            "what": event.context.title or "",
             "connection": event.context.connection or "",
             "event": event.kind,
         }

@@ -9,7 +9,6 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.capabilities import CAPABILITIES, operations_of
 from orchestrator.record.clock import moment
 from orchestrator.record.trail import Event
 
@@ -96,7 +95,7 @@ def _line(event: Event) -> str:
     said = _SAID.get(event.kind, event.kind)
     if event.context.step is not None:
         via = f" ({event.context.connection})" if event.context.connection else ""
-        return f"{event.context.step}. {title_of(event)}{via}: {said}"
+        return f"{event.context.step}. {event.context.title}{via}: {said}"
     return f"{said}: {reason}" if (reason := event.data.get("reason")) else said
 
 
@@ -104,9 +103,3 @@ def _level(event: Event) -> int:
     if event.kind == "run.failed":
         return logging.ERROR
     return logging.WARNING if event.kind in _WARNINGS else logging.INFO
-
-
-def title_of(event: Event) -> str:
-    """Return the business title of an event's step."""
-    operations = operations_of(CAPABILITIES[str(event.context.capability)])
-    return operations[str(event.context.operation)].title

@@ -71,6 +71,8 @@ class Context:
     connector_version: str | None = None
     effect_id: str | None = None
     subject_ref: str | None = None
+    title: str | None = None
+    """What the step does, for people, also once its plug-in is gone. It stands in the body alone."""
 
 
 class Sealer:
@@ -252,7 +254,9 @@ def _event(chain_id: str, head: Head, draft: Draft, now: datetime) -> tuple[dict
         "actor_auth": draft.actor.auth,
         **vars(draft.context),
     }
-    body = canonical({"v": VERSION, **columns, "data": draft.data})
+    title = columns.pop("title")
+    told = {"title": title} if title else {}
+    body = canonical({"v": VERSION, **columns, **told, "data": draft.data})
     link = link_hash(head.seq + 1, head.hash, body)
     return columns | {"body": body, "prev_hash": head.hash, "hash": link}, Head(seq=head.seq + 1, hash=link)
 
@@ -277,7 +281,7 @@ def event_of(row: Any) -> Event:
         kind=body["kind"],
         at=body["at"],
         actor=Actor(name=body["actor"], auth=body["actor_auth"]),
-        context=Context(**{column.name: body[column.name] for column in fields(Context)}),
+        context=Context(**{each.name: body.get(each.name) for each in fields(Context)}),
         data=body["data"],
     )
 

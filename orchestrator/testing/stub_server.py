@@ -29,8 +29,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import TypeAdapter
 
-from orchestrator.capabilities import CAPABILITIES, Receipt, operations_of
+from orchestrator.capabilities import Receipt, operations_of
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Unavailable
+from orchestrator.plugins.host import installed_capabilities
 
 HOST = "127.0.0.1"
 _LONGEST_SILENCE = 60.0
@@ -200,9 +201,12 @@ class _Operation:
 
 def _operations_of(fake: Any) -> dict[str, _Operation]:
     """Return the operations of every capability that the fake has whole."""
-    capabilities = [each for each in CAPABILITIES.values() if all(hasattr(fake, name) for name in operations_of(each))]
+    protocols = [each.protocol for each in installed_capabilities().values()]
     return {
-        name: _operation(fake, capability, name) for capability in capabilities for name in operations_of(capability)
+        name: _operation(fake, protocol, name)
+        for protocol in protocols
+        if all(hasattr(fake, name) for name in operations_of(protocol))
+        for name in operations_of(protocol)
     }
 
 

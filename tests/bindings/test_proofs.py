@@ -13,6 +13,7 @@ from orchestrator.bindings.proofs import LASTS, TRIES, ProbeState
 from orchestrator.bootstrap import use
 from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.ledger.states import Cause, State
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
@@ -225,7 +226,7 @@ def test_what_a_person_said_proves_nothing(bench: MailBench, proxy: FaultProxy) 
     bench.send("first")
     bench.pass_time()
     (waiting,) = open_effects(bench.app.record)
-    settle(bench.app.record, waiting.effect_id, Cause.HAPPENED, OPERATOR)
+    settle(bench.app.record, STANDARD, waiting.effect_id, Cause.HAPPENED, OPERATOR)
     bench.pass_time()
     assert (state(bench), kinds(bench)) == (UNTRIED, [])
 

@@ -22,6 +22,7 @@ from orchestrator.errors import (
 from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
+from orchestrator.plugins.standard import STANDARD
 from tests.support.clock import HandClock
 from tests.support.doubtful_runs import LOST, REPEATED, SEND_ONE, doubtful, state_of
 from tests.support.kernel_bench import (
@@ -54,7 +55,7 @@ def test_a_person_settles_what_nobody_else_can(
     bench: Bench, system: FakeSystem, clock: HandClock, decision: Cause
 ) -> None:
     run_id = doubtful(bench, system, DoubtClass.NONE, applied=decision is Cause.HAPPENED)
-    settle(bench.record, bench.effects(run_id)[0]["effect_id"], decision, ANN)
+    settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], decision, ANN)
     assert bench.runs.due(limit=10) == [run_id]
     done = bench.kernel.execute(SEND_ONE, run_id)
     happened = decision is Cause.HAPPENED
@@ -80,23 +81,23 @@ def test_a_process_takes_another_way_when_an_effect_is_given_up(bench: Bench, sy
     run_id = bench.open(process(gives_up_well))
     with pytest.raises(RunParked):
         bench.kernel.execute(process(gives_up_well), run_id)
-    settle(bench.record, bench.effects(run_id)[0]["effect_id"], Cause.GIVE_UP, ANN)
+    settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], Cause.GIVE_UP, ANN)
     assert bench.kernel.execute(process(gives_up_well), run_id) == Done(references=("given up",))
     assert (state_of(bench, run_id), system.calls) == (State.ABANDONED, ["send"])
 
 
 def test_only_what_waits_for_a_decision_can_be_settled_and_once(bench: Bench, system: FakeSystem) -> None:
     with pytest.raises(NotRecorded, match="no effect f-none"):
-        settle(bench.record, "f-none", Cause.RETRY, ANN)
+        settle(bench.record, STANDARD, "f-none", Cause.RETRY, ANN)
     run_id = doubtful(bench, system, DoubtClass.NONE, applied=False)
     effect_id = bench.effects(run_id)[0]["effect_id"]
     for cause in (Cause.SUCCEED, Cause.PLAN, Cause.FOUND, Cause.REPEAT):
         with pytest.raises(RecordError, match="cannot"):
-            settle(bench.record, effect_id, cause, ANN)
-    settle(bench.record, effect_id, Cause.HAPPENED, ANN)
+            settle(bench.record, STANDARD, effect_id, cause, ANN)
+    settle(bench.record, STANDARD, effect_id, Cause.HAPPENED, ANN)
     before = bench.kinds(run_id)
     with pytest.raises(RecordError, match="is confirmed: it does not wait for a decision"):
-        settle(bench.record, effect_id, Cause.RETRY, ANN)
+        settle(bench.record, STANDARD, effect_id, Cause.RETRY, ANN)
     assert bench.kinds(run_id) == before
 
 
@@ -115,8 +116,8 @@ def test_an_effect_that_answers_with_more_than_a_receipt_cannot_be_said_to_have_
         Bench(bench.record, lost).kernel.execute(process(asks), run_id)
     effect_id = bench.effects(run_id)[0]["effect_id"]
     with pytest.raises(RecordError, match="answers with more than a receipt"):
-        settle(bench.record, effect_id, Cause.HAPPENED, ANN)
-    settle(bench.record, effect_id, Cause.RETRY, ANN)
+        settle(bench.record, STANDARD, effect_id, Cause.HAPPENED, ANN)
+    settle(bench.record, STANDARD, effect_id, Cause.RETRY, ANN)
     assert Bench(bench.record, lost).kernel.execute(process(asks), run_id) == "yes"
 
 
@@ -144,6 +145,6 @@ def test_a_doubt_about_one_connection_is_not_settled_through_another(
     with pytest.raises(RunParked, match=r"nobody can know whether step 1 .*connection fake"):
         moved.kernel.execute(SEND_ONE, run_id)
     assert state_of(bench, run_id) is State.NEEDS_DECISION
-    settle(bench.record, bench.effects(run_id)[0]["effect_id"], Cause.RETRY, ANN)
+    settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], Cause.RETRY, ANN)
     moved.kernel.execute(SEND_ONE, run_id)
     assert (bench.effects(run_id)[0]["connection"], other.calls) == ("another", ["send"])

@@ -21,6 +21,7 @@ from orchestrator.kernel.runs import Mirror, RunState
 from orchestrator.kernel.session import LOOK
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.tables import run as run_table
 from tests.support.clock import HandClock
 from tests.support.doubtful_runs import doubtful
@@ -133,8 +134,8 @@ def test_what_a_cancelled_run_left_in_doubt_is_settled_by_a_person_and_starts_no
     assert cancel(bench.record, run_id, ANN)
     effect_id = bench.effects(run_id)[0]["effect_id"]
     with pytest.raises(RecordError, match="was cancelled: only --happened or --give-up"):
-        settle(bench.record, effect_id, Cause.RETRY, ANN)
-    settle(bench.record, effect_id, Cause.HAPPENED, ANN)
+        settle(bench.record, STANDARD, effect_id, Cause.RETRY, ANN)
+    settle(bench.record, STANDARD, effect_id, Cause.HAPPENED, ANN)
     assert (open_effects(bench.record), is_cancelled(bench, run_id)) == ([], True)
 
 

@@ -12,6 +12,7 @@ from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.duplicates import DUPLICATED, LATE
 from orchestrator.ledger.states import Cause
 from orchestrator.plugins import DoubtClass
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.trail import COMMITMENT, Event
 from orchestrator.record.verify import verify
 from tests.support.clock import HandClock
@@ -90,7 +91,7 @@ def test_a_late_answer_after_a_person_let_it_be_done_again_is_an_alarm(
         clock.advance(minutes=10)
         with suppress(RunError):
             other.kernel.execute(SEND_ONE, run_id)
-        settle(bench.record, bench.effects(run_id)[0]["effect_id"], Cause.RETRY, ANN)
+        settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], Cause.RETRY, ANN)
         other.kernel.execute(SEND_ONE, run_id)
 
     system.before.append(freeze)

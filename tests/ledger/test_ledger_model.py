@@ -19,6 +19,7 @@ from orchestrator.kernel.resolution import settle
 from orchestrator.kernel.runs import RunState
 from orchestrator.ledger.states import FINAL, TRANSITIONS, Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.clock import moment
 from orchestrator.record.record import Record
 from orchestrator.record.tables import audit_event, run
@@ -211,7 +212,7 @@ class EffectsUnderFire(RuleBasedStateMachine):
                 self.retried_blindly += happened
             else:
                 decision = Cause.HAPPENED if happened else Cause.RETRY if decision is Cause.HAPPENED else decision
-            settle(self.record, each["effect_id"], decision, ANN)
+            settle(self.record, STANDARD, each["effect_id"], decision, ANN)
         if not waiting:
             self.bench.runs.resume(self.run_id, ANN)
         self.known_events = self.count_events()

@@ -47,7 +47,7 @@ CONNECTORS_THAT_BREAK_THE_CONTRACT: dict[str, tuple[dict[str, Any], str]] = {
     "written for a newer addition": ({"api": "2.1"}, "was written for API 2.1, and this orchestrator has 2.0; upgrade"),
     "no capability": ({"provides": ()}, "offers no capability; the capabilities are Contacts, FileLinks, "),
     "one capability alone": ({"provides": FileLinks}, "has the class FileLinks as provides; write provides=(FileL"),
-    "unknown capability": ({"provides": (FileLink,)}, "did you mean orchestrator.capabilities.FileLinks?"),
+    "unknown capability": ({"provides": (FileLink,)}, "did you mean FileLinks?"),
     "name of a capability": ({"provides": ("FileLinks",)}, "offers a str, which is no capability"),
     "capability of the host": ({"provides": (People,)}, "offers People, which the host answers itself; leave it out"),
     "name": ({"name": "Our Shelf"}, "has the name 'Our Shelf'; write lower-case letters, digits and hyphens"),
@@ -173,5 +173,5 @@ PROCESSES_THAT_BREAK_THE_CONTRACT: dict[str, tuple[object, str]] = {
 )
 def test_a_process_that_breaks_the_contract_is_refused(process: object, problem: str) -> None:
     report = report_on(with_processes(process), load="processes")
-    assert (report.state, report.processes) == ("broken", ())
+    assert (report.state, report.offers) == ("broken", ())
     assert problem in report.problem

@@ -26,7 +26,7 @@ def test_the_installed_connectors_come_through_the_same_door_as_any_other() -> N
 
 def test_what_became_of_a_plugin_is_reported() -> None:
     assert report_on(offering(SHELF)) == PluginReport(
-        name="acme", distribution="", version="", group=CONNECTORS, state="loaded", connectors=("shelf",)
+        name="acme", distribution="", version="", group=CONNECTORS, state="loaded", offers=("shelf",)
     )
 
 
@@ -59,7 +59,7 @@ def test_processes_are_loaded_from_their_own_group() -> None:
     host = PluginHost(disabled=["flows"], extra={"acme": with_processes(process)})
     assert host.processes() == {"monthly-report": process}
     assert host.reports[-1] == PluginReport(
-        name="acme", distribution="", version="", group=PROCESSES, state="loaded", processes=("monthly-report",)
+        name="acme", distribution="", version="", group=PROCESSES, state="loaded", offers=("monthly-report",)
     )
 
 
@@ -118,6 +118,23 @@ def of_another_project() -> ModuleType:
     return module
 
 
+class Unreadable:
+    def __dir__(self) -> NoReturn:
+        raise RuntimeError("no such thing")
+
+    @hookimpl
+    def register_connectors(self, register: RegisterConnector) -> None:
+        register(SHELF)
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    @hookimpl
+    def register_connectors(self, register: RegisterConnector) -> None:
+        register(SHELF)
+
+
 async def asynchronous(register: RegisterConnector) -> None:
     register(SHELF)
 
@@ -146,6 +163,8 @@ BROKEN = {
         plugin(register_connectors=lambda register=None: None),
         "does not ask for register; write `def register_connectors(register)`",
     ),
+    "hooks that cannot be looked at": (Unreadable(), "its hooks cannot be read: RuntimeError: no such thing ("),
+    "object that cannot be told from others": (Unhashable(), "its hooks cannot be read: TypeError: unhashable"),
     "wrapper": (wrapping(), "register_connectors is a wrapper; write a plain `@hookimpl` above it"),
     "exception": (plugin(register_connectors=raising(KeyError("colour"))), "failed: KeyError: 'colour' ("),
     "exit": (plugin(register_connectors=raising(SystemExit(3))), "register_connectors failed: SystemExit: 3"),
@@ -170,9 +189,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("broken", "problem"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_plugin_is_named_and_leaves_the_others_alone(broken: ModuleType, problem: str) -> None:
+def test_a_broken_plugin_is_named_and_leaves_the_others_alone(broken: object, problem: str) -> None:
     report = report_on(broken)
-    assert (report.state, report.connectors) == ("broken", ())
+    assert (report.state, report.offers) == ("broken", ())
     assert problem in report.problem
 
 
@@ -186,7 +205,7 @@ def test_a_hook_may_have_another_name_if_it_says_which_it_is() -> None:
     module.offer = hookimpl(specname="register_connectors")(  # type: ignore[attr-defined]
         lambda register: register(SHELF)
     )
-    assert report_on(module).connectors == ("shelf",)
+    assert report_on(module).offers == ("shelf",)
 
 
 def test_a_misspelt_specname_is_found() -> None:
@@ -233,7 +252,7 @@ def test_of_two_processes_with_one_name_the_later_is_refused() -> None:
     plugins = {name: with_processes(Process(Definition())) for name in ("acme", "apex")}
     host = PluginHost(disabled=["flows"], extra=plugins)
     host.processes()
-    assert [report.state for report in host.reports] == ["disabled", "loaded", "broken"]
+    assert [report.state for report in host.reports] == ["loaded", "disabled", "loaded", "broken"]
     assert 'process "monthly-report" is offered by plug-in "acme" too' in host.reports[-1].problem
 
 

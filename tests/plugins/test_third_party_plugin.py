@@ -39,7 +39,7 @@ from orchestrator.settings import load_settings
 settings = load_settings(Path("orchestrator.toml"))
 host = PluginHost(disabled=settings.plugins.disabled)
 connections = connect(settings, host)
-print(*[f"{report} {report.state}" for report in host.reports if "acme-files" in report.connectors])
+print(*[f"{report} {report.state}" for report in host.reports if "acme-files" in report.offers])
 print(*sorted(f"{check.name}: {check.ok}" for check in check_connections(connections)))
 files = connections.get(connections.connection_for("lost-download", "file_links"))
 print(files.link_to(Asset(key="books/the handbook.pdf"), valid_for=timedelta(hours=1)).url)

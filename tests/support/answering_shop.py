@@ -34,6 +34,7 @@ from orchestrator.kernel.runs import Opening, Runs, RunState, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.outbound_limits.answers import AnswerLimits
 from orchestrator.outbound_limits.prefect import PrefectLimit
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.record import Record
 from orchestrator.record.tables import automatic_answer
 from orchestrator.record.trail import IN_PREFECT, Actor, Event
@@ -189,9 +190,11 @@ class AnsweringShop:
         with self.record.store.read() as tx:
             return len(tx.execute(select(automatic_answer)).all())
 
-    def _bind(self, _process: str, capability: str) -> Bound:
-        admit = self._admit if capability == "mailer" else None
-        return Bound(connection=capability, version="", instance=getattr(self, capability), admit=admit)
+    def _bind(self, _process: str, protocol: type) -> Bound:
+        capability = STANDARD.of(protocol)
+        name = capability.name
+        admit = self._admit if name == "mailer" else None
+        return Bound(capability=capability, connection=name, version="", instance=getattr(self, name), admit=admit)
 
     def _admit(self, tx: Connection, request: Request) -> None:
         self.limits.admit(tx, request)

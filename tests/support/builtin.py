@@ -18,6 +18,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.kernel import Kernel
 from orchestrator.kernel.runs import Opening, Run, Runs, RunState, new_run_id
 from orchestrator.kernel.steps import Bound
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.tables import customer_case, effect
@@ -75,8 +76,9 @@ class Host:
         return opening.run_id
 
     def execute(self, definition: ProcessDefinition, run_id: str) -> Any:
-        def bind(_process: str, capability: str) -> Bound:
-            return Bound(connection="host", version="", instance=getattr(self, capability))
+        def bind(_process: str, protocol: type) -> Bound:
+            capability = STANDARD.of(protocol)
+            return Bound(capability=capability, connection="host", version="", instance=getattr(self, capability.name))
 
         return Kernel(self.record, self.runs, bind, owner="worker").execute(definition, run_id)
 

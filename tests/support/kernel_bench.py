@@ -13,7 +13,6 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.capabilities import (
-    CAPABILITIES,
     Asset,
     Contacts,
     FileLinks,
@@ -32,6 +31,7 @@ from orchestrator.kernel.runs import Opening, Run, Runs, new_run_id
 from orchestrator.kernel.steps import Bound
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.record import Record
 from orchestrator.record.store import Store
 from orchestrator.record.tables import effect
@@ -248,9 +248,9 @@ class Bench:
         self.runs = runs or Runs(record)
         self.kernel = Kernel(record, self.runs, self._bind, owner=owner, ledger=ledger)
 
-    def _bind(self, process: str, capability: str) -> Bound:
-        assert capability in CAPABILITIES
+    def _bind(self, process: str, protocol: type) -> Bound:
         return Bound(
+            capability=STANDARD.of(protocol),
             connection=self.connection,
             version="1",
             instance=self.system,

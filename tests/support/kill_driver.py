@@ -34,6 +34,7 @@ from orchestrator.kernel.runs import Run, RunState
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.clock import SteadyClock, steady
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.verify import verify
@@ -318,7 +319,7 @@ class Driver:
         waiting = [each for each in bench.effects(case.run_id) if each["state"] == State.NEEDS_DECISION]
         for each in waiting:
             happened = system.applied(each["effect_id"]) > 0
-            settle(self._record, each["effect_id"], Cause.HAPPENED if happened else Cause.RETRY, ANN)
+            settle(self._record, STANDARD, each["effect_id"], Cause.HAPPENED if happened else Cause.RETRY, ANN)
             case.asked += 1
         return bool(waiting)
 

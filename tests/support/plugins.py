@@ -83,10 +83,10 @@ def with_processes(*processes: object) -> ModuleType:
     return plugin(register_processes=register_processes)
 
 
-def report_on(offered: ModuleType, name: str = "acme", *, load: str = "connectors") -> PluginReport:
+def report_on(offered: object, name: str = "acme", *, load: str = "connectors") -> PluginReport:
     """Load a plug-in beside a sound one, which must not suffer."""
     neighbour = offering(replace(SHELF, name="neighbour"))
     host = PluginHost(extra={name: offered, "neighbour": neighbour})
     getattr(host, load)()
     assert "neighbour" in host.connectors()
-    return next(report for report in host.reports if report.name == name)
+    return next(each for each in host.reports if each.name == name and each.group == f"orchestrator.{load}")
