@@ -217,7 +217,7 @@ class Application:
 
     def hindrances(self) -> dict[str, str]:
         """Return which processes cannot be executed as configured, and why; nothing is built."""
-        capabilities = self.plugins.capabilities
+        capabilities = self.plugins.capabilities()
         needs = {
             name: [capabilities.of(need).name for need in process.needs.values()]
             for name, process in self.processes.items()
@@ -256,23 +256,22 @@ class Application:
         return opening.run_id
 
     def _bind(self, process: str, protocol: type) -> Bound:
-        capability = self.plugins.capabilities.of(protocol)
+        capability = self.plugins.capabilities().of(protocol)
         name = self.connections.connection_for(process, capability.name)
         if name == HOST:
             return Bound(capability=capability, connection=HOST, version="", instance=getattr(self, capability.name))
         version = self.connections.version_of(name)
-        admit = self._admit if capability.name == "mailer" else None
         return Bound(
             capability=capability,
             connection=name,
             version=version,
             instance=self.guarded(name),
-            admit=admit,
+            admit=self._admit,
             is_proven=partial(self.proofs.is_proven, name),
         )
 
     def _admit(self, tx: Connection, request: Request) -> None:
-        """Let a mail go out, or hold it for a person."""
+        """Let what reaches a customer go out, or hold it for a person."""
         self.answers.admit(tx, request)
         self.prefect_limit.admit(tx, request)
 

@@ -32,7 +32,7 @@ class Compatibility:
         self._sections = sections
         self._connectors = {name: section.connector for name, section in sections.items()}
         self._host = host
-        self._capabilities = host.capabilities
+        self._capabilities = host.capabilities()
 
     def problems(self, processes: Mapping[str, OfferedProcess]) -> list[Problem]:
         """Find everything that does not fit."""

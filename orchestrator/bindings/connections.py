@@ -79,7 +79,7 @@ class Connections:
 
     def capabilities_of(self, name: str) -> list[Capability]:
         """Return the capabilities that a connection's connector gives; else as ``connector_of``."""
-        return [self._host.capabilities.of(protocol) for protocol in self.connector_of(name).provides]
+        return [self._host.capabilities().of(protocol) for protocol in self.connector_of(name).provides]
 
     def limits_of(self, name: str) -> LimitSettings | None:
         """Return the quota of a connection's vendor, if one is configured.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.capabilities.values import Private, Receipt, Value, Wording, effect, query
+from orchestrator.capabilities.values import Private, Receipt, Recipient, Value, Wording, effect, query
 
 
 class OutgoingMail(Value):
@@ -25,7 +25,7 @@ class OutgoingMail(Value):
 class Mailer(Protocol):
     """The system that sends mail."""
 
-    @effect
+    @effect(reaches=lambda mail: Recipient(mail.to, acknowledges=mail.acknowledges))
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Send the mail.
 

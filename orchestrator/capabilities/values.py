@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -133,12 +134,34 @@ class Receipt(Value):
 
 
 @dataclass(frozen=True)
+class Recipient:
+    """Whom an effect reaches outside of the business: what the limits of outgoing mail count by.
+
+    Args:
+        address: What the person is known by there, such as an e-mail address or a telephone number.
+        acknowledges: Whether they only learn that something came in. It answers no case, and where the limits leave no
+            room it is not held for a person, but left out: the operation raises ``Rejected``.
+    """
+
+    address: str = field(repr=False)
+    acknowledges: bool = False
+
+
+@dataclass(frozen=True)
 class Operation:
-    """What the host knows of one operation of a capability."""
+    """What the host knows of one operation of a capability.
+
+    Args:
+        name: The method's name.
+        kind: Whether it changes the outside world.
+        title: What it does, in one line.
+        reaches: Tells whom it reaches outside of the business, from its arguments by name; None if it reaches nobody.
+    """
 
     name: str
     kind: Literal["query", "effect"]
     title: str
+    reaches: Callable[..., Recipient] | None = None
 
 
 def query(function: F) -> F:
@@ -146,13 +169,23 @@ def query(function: F) -> F:
     return _mark(function, "query")
 
 
-def effect(function: F) -> F:
+@overload
+def effect(function: F) -> F: ...
+@overload
+def effect(*, reaches: Callable[..., Recipient]) -> Callable[[F], F]: ...
+def effect(function: Any = None, *, reaches: Callable[..., Recipient] | None = None) -> Any:
     """Mark an operation that changes the outside world. Its docstring's first line is the step's title.
 
     It takes a keyword argument ``effect_id``, which the host gives and a process never does, and
     answers with a ``Receipt`` unless repeating it is harmless.
+
+    Args:
+        function: The method.
+        reaches: For what reaches a customer: tells whom, from the arguments without ``effect_id``. Then the limits of
+            outgoing mail hold for it.
     """
-    return _mark(function, "effect")
+    mark = partial(_mark, kind="effect", reaches=reaches)
+    return mark if function is None else mark(function)
 
 
 def operations_of(capability: type) -> dict[str, Operation]:
@@ -160,9 +193,9 @@ def operations_of(capability: type) -> dict[str, Operation]:
     return {name: member.__operation__ for name, member in vars(capability).items() if hasattr(member, "__operation__")}
 
 
-def _mark(function: F, kind: Literal["query", "effect"]) -> F:
+def _mark(function: F, kind: Literal["query", "effect"], reaches: Callable[..., Recipient] | None = None) -> F:
     title = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-    operation = Operation(name=function.__name__, kind=kind, title=title)
+    operation = Operation(name=function.__name__, kind=kind, title=title, reaches=reaches)
     marked: Any = function
     marked.__operation__ = operation
     return function

@@ -71,5 +71,5 @@ def settle(effect: str, *, happened: Flag = False, retry: Flag = False, give_up:
     if len(said) != 1:
         raise ConfigurationError("say exactly one of --happened, --retry and --give-up")
     app = recorded()
-    settle_effect(app.record, app.plugins.capabilities, effect, said[0], this_user())
+    settle_effect(app.record, app.plugins.capabilities(), effect, said[0], this_user())
     say(f"Recorded: {said[0]}. The worker goes on with the run.")

@@ -125,7 +125,7 @@ def _load_all(app: Application) -> None:
 def _process(app: Application, name: str) -> dict[str, Any]:
     definition = app.definition(name)
     schedule = app.settings.schedule_of(name, definition.schedule)
-    capabilities = app.plugins.capabilities
+    capabilities = app.plugins.capabilities()
     answers = {need: _answer(app, name, capabilities.of(kind).name) for need, kind in definition.needs.items()}
     return {
         "process": name,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
+from orchestrator.capabilities import Recipient
 from orchestrator.errors import Rejected, RunParked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An effect that a run asks for."""
+    """An effect that a run asks for, and that reaches somebody outside of the business."""
 
     effect_id: str
     run_id: str
-    arguments: Mapping[str, Any]
+    recipient: Recipient
 
 
 Admission = Callable[[Connection, Request], None]

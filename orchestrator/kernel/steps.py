@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from orchestrator.capabilities import Receipt
+from orchestrator.capabilities import Receipt, Recipient
 from orchestrator.errors import (
     AccessDenied,
     ConnectorError,
@@ -235,10 +235,10 @@ class Steps:
             raise
 
     def _admission(self, step: _Step, key: str) -> Callable[[Connection], None] | None:
-        admit = step.bound.admit
-        if admit is None:
+        admit, recipient = step.bound.admit, step.recipient
+        if admit is None or recipient is None:
             return None
-        request = Request(effect_id=key, run_id=self._session.run.run_id, arguments=step.arguments)
+        request = Request(effect_id=key, run_id=self._session.run.run_id, recipient=recipient)
         return lambda tx: admit(tx, request)
 
 
@@ -261,8 +261,14 @@ class _Step:
 
     @property
     def answers_case(self) -> bool:
-        """Whether it sends a mail that says more than that one came in."""
-        return self.form.name == "mailer.send" and not self.arguments["mail"].acknowledges
+        """Whether it tells a customer more than that something came in."""
+        return self.recipient is not None and not self.recipient.acknowledges
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """Whom it reaches outside of the business, if anybody."""
+        reaches = self.form.operation.reaches
+        return None if reaches is None else reaches(**self.arguments)
 
     def settlement(self) -> Settlement | None:
         """How a doubt is settled, or None for a query."""

@@ -127,12 +127,12 @@ class AnswerLimits:
         limits = self._limits.get(origin.source) if origin is not None else None
         if limits is None or _has_a_persons_word(tx, request.run_id):
             return
-        now, mail = self._clock(), request.arguments["mail"]
-        recipient, budget = self._vault.lookup(counted_as(mail.to)), self._budget(tx, request, origin, limits)
+        now, recipient = self._clock(), self._vault.lookup(counted_as(request.recipient.address))
+        budget = self._budget(tx, request, origin, limits)
         take_turns(tx, budget.name if isinstance(limits, MailboxSettings) else recipient)
         FORGET(tx, {"kind": budget.name, "before": stamp(now - DAY)})
         if problem := _why_too_many(tx, origin, budget, recipient, now):
-            if mail.acknowledges:
+            if request.recipient.acknowledges:
                 raise LeftOut(problem)
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
             raise Held(reason, also=partial(_leave_to_person, delivery=origin.delivery, reason=reason))
@@ -144,7 +144,7 @@ class AnswerLimits:
     ) -> _Budget:
         if isinstance(limits, WebhookSettings):
             return _Budget(name="webhooks", limits=limits)
-        unproven, acknowledges = not origin.proof, request.arguments["mail"].acknowledges
+        unproven, acknowledges = not origin.proof, request.recipient.acknowledges
         name = f"acknowledgements of {_RUN.row(tx, {'of': request.run_id}).process}" if acknowledges else "answers"
         few = acknowledges and unproven
         return _Budget(

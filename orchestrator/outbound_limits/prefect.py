@@ -59,8 +59,8 @@ class PrefectLimit:
         """
         if not _began_in_prefect(tx, request.run_id) or _PROVEN_WORD.row(tx, {"run": request.run_id}):
             return
-        mail, now = request.arguments["mail"], self._clock()
-        recipient = self._vault.lookup(counted_as(mail.to))
+        now = self._clock()
+        recipient = self._vault.lookup(counted_as(request.recipient.address))
         take_turns(tx, recipient)
         FORGET(tx, {"kind": KIND, "before": stamp(now - DAY)})
         theirs = {"whose": recipient, "kind": KIND, "since": stamp(now - DAY), "but_for": ""}
@@ -69,7 +69,7 @@ class PrefectLimit:
                 f"its recipient had {self._limit} mails in a day by runs that were started in Prefect "
                 "([prefect] answers_per_day)"
             )
-            if mail.acknowledges:
+            if request.recipient.acknowledges:
                 raise LeftOut(problem)
             reason = f"{problem}; let it go out with: orchestrator runs resume {request.run_id}"
             raise Held(reason, also=lambda _: None)

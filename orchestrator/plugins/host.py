@@ -104,9 +104,8 @@ class PluginHost:
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
 
-    @property
     def capabilities(self) -> Capabilities:
-        """The capabilities; their plug-ins are loaded if that has not been done."""
+        """Load the capabilities' plug-ins, if that has not been done, and return the capabilities."""
         return Capabilities(self._load(_CAPABILITY).offers.values())
 
     def connectors(self) -> Mapping[str, Connector[Any]]:
@@ -162,7 +161,7 @@ class PluginHost:
         )
         if candidate.name in self._disabled and candidate is not _STANDARD:
             return replace(report, state="disabled")
-        offers = _Offers(kind, group, None if kind is _CAPABILITY else self.capabilities)
+        offers = _Offers(kind, group, None if kind is _CAPABILITY else self.capabilities())
         try:
             self._call_hook(candidate, kind, offers)
         except PluginError as exc:
@@ -299,4 +298,4 @@ class _Offers:
 @cache
 def installed_capabilities() -> Capabilities:
     """Return the capabilities of the installed plug-ins, for tests and generators, which have no application."""
-    return PluginHost().capabilities
+    return PluginHost().capabilities()

@@ -48,8 +48,8 @@ def _protocol_problems(protocol: Any, known: Capabilities) -> list[str]:
         return [f"has no operation; mark the methods of {protocol.__name__} with @query and @effect"]
     return [
         f"has the operation {each.name}, which {problem}"
-        for each in operations.values()
-        for problem in _operation_problems(vars(protocol)[each.name], each)
+        for name, each in operations.items()
+        for problem in _operation_problems(vars(protocol)[name], each)
     ]
 
 
@@ -67,6 +67,11 @@ def _operation_problems(function: Any, operation: Operation) -> Iterator[str]:
         if key is None or key.kind is not key.KEYWORD_ONLY or key.default is not None:
             yield "is an effect without effect_id; write `*, effect_id: str | None = None` as its last argument"
     yield from _annotation_problems(function, [*parameters, "return"])
+    if operation.reaches is not None:
+        try:
+            inspect.signature(operation.reaches).bind(**dict.fromkeys(parameters))
+        except (TypeError, ValueError):
+            yield f"reaches somebody; write reaches=lambda {', '.join(parameters)}: Recipient(...)"
 
 
 def _annotation_problems(function: Any, annotated: list[str]) -> Iterator[str]:

@@ -132,7 +132,7 @@ def _connections_of(app: Application, process: str) -> set[str]:
     needed = {box.connection for box in app.settings.mailboxes.values() if box.process == process}
     for capability in app.definition(process).needs.values():
         with suppress(ConfigurationError):  # `orchestrator check` tells
-            needed.add(app.connections.connection_for(process, app.plugins.capabilities.of(capability).name))
+            needed.add(app.connections.connection_for(process, app.plugins.capabilities().of(capability).name))
     return needed
 
 

@@ -193,8 +193,9 @@ class AnsweringShop:
     def _bind(self, _process: str, protocol: type) -> Bound:
         capability = STANDARD.of(protocol)
         name = capability.name
-        admit = self._admit if name == "mailer" else None
-        return Bound(capability=capability, connection=name, version="", instance=getattr(self, name), admit=admit)
+        return Bound(
+            capability=capability, connection=name, version="", instance=getattr(self, name), admit=self._admit
+        )
 
     def _admit(self, tx: Connection, request: Request) -> None:
         self.limits.admit(tx, request)
