@@ -8,10 +8,23 @@ from pathlib import Path
 from cyclopts import App
 
 from orchestrator.cli.output import say
-from orchestrator.kit.generating import new_connector, new_process
+from orchestrator.kit.generating import new_capability, new_connector, new_process
 
-new = App(name="new", help="Write the package of a connector or of a process, to begin with.")
+new = App(name="new", help="Write the package of a capability, of a connector or of a process, to begin with.")
 HERE = Path()
+
+
+@new.command
+def capability(name: str, *, into: Path = HERE) -> None:
+    """Write the package of a capability, with a fake and a contract for its connectors, that passes its own tests.
+
+    Example: ``orchestrator new capability room-booking``
+
+    Args:
+        name: What it is to be called; a connector says --provides RoomBooking then.
+        into: The directory in which the package's directory is made.
+    """
+    _tell(new_capability(name, into))
 
 
 @new.command

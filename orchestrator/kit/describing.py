@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_origin
 
 import orchestrator.capabilities
 from orchestrator.capabilities import operations_of
 from orchestrator.errors import ConfigurationError
+from orchestrator.plugins import Capability
 from orchestrator.plugins.host import installed_capabilities
 from orchestrator.spelling import suggestion
 
@@ -56,12 +58,14 @@ class DescribedCapability:
         role: The class: ``FileLinks``.
         title: What it is, in one line.
         operations: In the order they are written.
+        registered: The capability as its plug-in registered it.
     """
 
     name: str
     role: str
     title: str
     operations: tuple[DescribedOperation, ...]
+    registered: Capability
 
 
 def roles() -> dict[str, str]:
@@ -82,15 +86,28 @@ def described(role: str) -> DescribedCapability:
     name = known.get(role, role)
     if name not in known.values():
         raise ConfigurationError(f'there is no capability "{role}" that a connector gives; {suggestion(role, known)}')
-    kind = installed_capabilities()[name].protocol
+    registered = installed_capabilities()[name]
+    kind = registered.protocol
     operations = tuple(_operation(kind, each) for each in operations_of(kind))
-    return DescribedCapability(name=name, role=kind.__name__, title=_first_line(kind), operations=operations)
+    return DescribedCapability(
+        name=name, role=kind.__name__, title=_first_line(kind), operations=operations, registered=registered
+    )
 
 
-def names_in(texts: Iterable[str]) -> list[str]:
-    """Return what must be imported from ``orchestrator.capabilities`` for annotations."""
-    words = {word for text in texts for word in _WORD.findall(text)}
-    return list(words & set(orchestrator.capabilities.__all__))
+def imports_for(protocol: type, texts: Iterable[str]) -> dict[str, set[str]]:
+    """Return what must be imported for annotations as a capability writes them: module to names."""
+    found: dict[str, set[str]] = {}
+    known = vars(sys.modules[protocol.__module__])
+    for word in {word for text in texts for word in _WORD.findall(text)} & known.keys():
+        value, place = known[word], protocol.__module__
+        if getattr(orchestrator.capabilities, word, None) is value:
+            place = orchestrator.capabilities.__name__
+        elif not isinstance(value, type) and get_origin(value) is None:
+            continue
+        elif value.__module__.partition(".")[0] in sys.stdlib_module_names:
+            place = value.__module__
+        found.setdefault(place, set()).add(word)
+    return found
 
 
 def _operation(kind: type, name: str) -> DescribedOperation:

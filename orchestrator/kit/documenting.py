@@ -60,7 +60,7 @@ def contracts() -> list[dict[str, Any]]:
         {
             "name": kind.__name__,
             "place": kind.__module__,
-            "fixtures": list(_fixtures(kind)),
+            "fixtures": list(fixtures_of(kind)),
             "views": [class_described(view) for view in _classes(module) if _is_a_view(view)],
         }
         for module in modules
@@ -85,7 +85,7 @@ def _is_a_view(kind: type) -> bool:
     return getattr(kind, "_is_protocol", False) and not kind.__name__.endswith("Connection")
 
 
-def _fixtures(contract: type) -> Iterator[dict[str, str]]:
+def fixtures_of(contract: type) -> Iterator[dict[str, str]]:
     """Read the fixtures of a contract as they are written: what pytest makes of them is its own."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(contract))).body
     for node in tree.body if isinstance(tree, ast.ClassDef) else []:

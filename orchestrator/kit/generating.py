@@ -1,22 +1,27 @@
-"""Packages to begin with: a connector, or a process, that installs and passes its own tests at once."""
+"""Packages to begin with: a capability, a connector or a process that installs and passes its own tests at once."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.kit.describing import DescribedCapability, DescribedOperation, described, names_in
+from orchestrator.kit.describing import DescribedCapability, DescribedOperation, described, imports_for
+from orchestrator.kit.documenting import fixtures_of
 from orchestrator.plugins import API
 from orchestrator.plugins.contract import NAME
+from orchestrator.plugins.host import installed_capabilities
 
 _SUFFIX = ".j2"
+_TESTING = "orchestrator.testing"
 _LINE = 120
 _TAKEN = ("http",)
 """Its settings would be called as those that they inherit from."""
@@ -26,30 +31,26 @@ _PIECES = "/_"
 
 @dataclass(frozen=True)
 class _Tested:
-    """How the tests of a capability are written.
+    """How the tests of a capability of ours are written; those of others have a fake that is its own view.
 
     Args:
-        module: Of the fake and of the contract, below ``orchestrator.testing`` and ``orchestrator.testing.contracts``.
-        fake: The fake's class.
         view: What the contract sees of the fake, of ``orchestrator.testing.fake_backends``.
         example: Arguments of the first effect.
         values: What the samples in the tests are made of.
     """
 
-    module: str
-    fake: str
     view: str = ""
     example: str = ""
     values: tuple[str, ...] = ()
 
 
 _TESTED: Mapping[str, _Tested] = {
-    "FileLinks": _Tested("files", "FakeFiles", "FakeStore", "PRESENT, valid_for=timedelta(hours=1)", ("Asset",)),
-    "OrderRecords": _Tested("orders", "FakeOrders", values=("Asset", "Purchase")),
-    "Mailer": _Tested("mail", "FakeMailer", "FakePost", 'OutgoingMail(to=ANN, subject="s", text="t"), effect_id="f-1"'),
-    "Mailbox": _Tested("mail", "FakeMailbox", "FakeLetterbox"),
-    "Contacts": _Tested("contacts", "FakeContacts", "FakeCards", 'ANN, "lost-download", effect_id="f-1"'),
-    "Notifier": _Tested("notices", "FakeNotifier", "FakeReaders", 'Notice(title="2 runs wait"), effect_id="f-1"'),
+    "FileLinks": _Tested("FakeStore", "PRESENT, valid_for=timedelta(hours=1)", ("Asset",)),
+    "OrderRecords": _Tested(values=("Asset", "Purchase")),
+    "Mailer": _Tested("FakePost", 'OutgoingMail(to=ANN, subject="s", text="t"), effect_id="f-1"'),
+    "Mailbox": _Tested("FakeLetterbox"),
+    "Contacts": _Tested("FakeCards", 'ANN, "lost-download", effect_id="f-1"'),
+    "Notifier": _Tested("FakeReaders", 'Notice(title="2 runs wait"), effect_id="f-1"'),
 }
 
 
@@ -71,6 +72,24 @@ def new_connector(name: str, provides: Sequence[str], into: Path) -> list[Path]:
     if not capabilities:
         raise ConfigurationError("a connector gives one capability or more; write --provides FileLinks")
     return _write("connector", _checked(name), into, {**_connector_words(capabilities), **_test_words(capabilities)})
+
+
+def new_capability(name: str, into: Path) -> list[Path]:
+    """Write the package of a capability, with its fake and its contract.
+
+    Args:
+        name: What it is to be called, as in ``calendar`` or ``room-booking``.
+        into: Where the package's directory is made.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ConfigurationError: The name is none or taken, or the directory is there already.
+    """
+    if (config_name := _checked(name).replace("-", "_")) in installed_capabilities():
+        raise ConfigurationError(f"there is a capability {config_name} already; choose another name")
+    return _write("capability", name, into, {})
 
 
 def new_process(name: str, into: Path) -> list[Path]:
@@ -104,16 +123,29 @@ def _connector_words(capabilities: Sequence[DescribedCapability]) -> dict[str, o
     effects = [each for each in operations if each.kind == "effect"]
     doubts = {name: doubt for each in capabilities for name, doubt in _doubts(each).items()}
     annotations = [text for each in operations for text in (each.parameters, each.result)]
-    annotations += ["Receipt"] * ("PROBE" in doubts.values())
-    named = names_in([*annotations, *(each.role for each in capabilities)])
+    imported = {
+        "orchestrator.plugins": {"Connector", "RegisterConnector", "hookimpl"},
+        "orchestrator.toolkit.documents": set(_documents_used(operations, doubts)),
+        "orchestrator.toolkit.http": {"HttpSettings", "HttpSystem"},
+        "pydantic": {"SecretStr"},
+    }
+    if effects:
+        imported["orchestrator.plugins"] |= {"DoubtClass", "Settlement"}
+    if "PROBE" in doubts.values():
+        imported["orchestrator.capabilities"] = {"Receipt"}
+    if any(each.role == "OrderRecords" for each in capabilities):
+        imported["orchestrator.toolkit.known_record"] = {"KnownRecord"}
+    for each in capabilities:
+        for module, names in imports_for(each.registered.protocol, [*annotations, each.role]).items():
+            imported.setdefault(module, set()).update(names)
+    standard = {module: names for module, names in imported.items() if module in sys.stdlib_module_names}
     return {
         "capabilities": capabilities,
         "operations": operations,
         "effects": effects,
         "doubts": doubts,
-        "annotations": annotations,
-        "documents": import_line("orchestrator.toolkit.documents", _documents_used(operations, doubts)),
-        "imported": import_line("orchestrator.capabilities", named),
+        "standard": _import_lines(standard),
+        "imported": _import_lines({module: names for module, names in imported.items() if module not in standard}),
     }
 
 
@@ -124,33 +156,65 @@ def _documents_used(operations: Sequence[DescribedOperation], doubts: Mapping[st
 
 def _test_words(capabilities: Sequence[DescribedCapability]) -> dict[str, object]:
     roles = [each.role for each in capabilities]
-    tested = [_TESTED[role] for role in roles]
-    imported = {("contracts.faults", "FaultsContract"), ("contracts.faults", "ConnectorHygieneContract")}
-    imported |= {(each.module, each.fake) for each in tested}
-    imported |= {(f"contracts.{each.module}", f"{role}Contract") for role, each in zip(roles, tested, strict=True)}
-    imported |= {("fake_backends", each.view) for each in tested if each.view}
-    imported |= {("contracts.blind", "BlindAccountContract")} if "OrderRecords" in roles else set()
-    example = next((each.example for each in tested if each.example), "")
+    tested = [_TESTED.get(role, _Tested()) for role in roles]
+    values = {value for each in tested for value in each.values}
+    example = ""
+    for each, capability in zip(tested, capabilities, strict=True):
+        if each.example and not example:
+            example = each.example
+            values |= imports_for(capability.registered.protocol, [example]).get("orchestrator.capabilities", set())
+    imported = {
+        "orchestrator.capabilities": values,
+        "orchestrator.plugins": {"Connector"},
+        "orchestrator.plugins.contract": {"connector_problems"},
+        "orchestrator.plugins.host": {"installed_capabilities"},
+        f"{_TESTING}.contracts.blind": {"BlindAccountContract"} if "OrderRecords" in roles else set(),
+        f"{_TESTING}.contracts.faults": {"ConnectorHygieneContract", "FaultsContract"},
+        f"{_TESTING}.fake_backends": {each.view for each in tested if each.view},
+    }
+    for where in (where for each in capabilities for where in (each.registered.fake, each.registered.contract)):
+        module, _, name = where.partition(":")
+        imported.setdefault(module, set()).add(name)
+    fakes = [each.registered.fake.partition(":")[2] for each in capabilities]
     return {
         "roles": roles,
-        "values": sorted({value for each in tested for value in each.values} | set(names_in([example]))),
-        "fakes": [(f"fake_{each.fake.removeprefix('Fake').lower()}", each.fake) for each in tested],
+        "values": sorted(values),
+        "fakes": [(f"fake_{fake.removeprefix('Fake').lower()}", fake) for fake in fakes],
+        "views": {each.role: _views(each) for each in capabilities if each.role not in _TESTED},
         "example": example,
-        "testing": _import_lines(imported),
+        "imported_by_tests": _import_lines({module: names for module, names in imported.items() if names}),
     }
+
+
+def _views(capability: DescribedCapability) -> list[str]:
+    """Return the fixtures of a contract but the connection, each of which is the fake."""
+    wanted = [each["name"] for each in fixtures_of(class_at(capability.registered.contract))]
+    return [name for name in wanted if name != capability.name]
 
 
 def _doubts(capability: DescribedCapability) -> dict[str, str]:
     """Return how the fake, which is all that is asked at first, settles a doubt about each effect."""
-    tested = _TESTED[capability.role]
-    fake = getattr(import_module(f"orchestrator.testing.{tested.module}"), tested.fake)()
+    fake = class_at(capability.registered.fake)()
     return {each.name: fake.settlement(each.name).doubt.name for each in capability.operations if each.kind == "effect"}
 
 
-def _import_lines(imported: set[tuple[str, str]]) -> list[str]:
-    modules = sorted({module for module, _ in imported})
-    names = {module: [name for place, name in imported if place == module] for module in modules}
-    return [import_line(f"orchestrator.testing.{module}", names[module]) for module in modules]
+def class_at(where: str) -> Any:
+    """Import a class that a capability names as ``module:Class``.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or the capability names none.
+    """
+    module, _, name = where.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ConfigurationError(
+            f"the capability's fake or contract {where!r} cannot be imported ({exc}); its plug-in must name both"
+        ) from exc
+
+
+def _import_lines(imported: Mapping[str, set[str]]) -> list[str]:
+    return [import_line(module, list(imported[module])) for module in sorted(imported)]
 
 
 def import_line(module: str, names: Sequence[str]) -> str:

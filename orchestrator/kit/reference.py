@@ -17,16 +17,17 @@ import orchestrator.capabilities
 import orchestrator.errors
 import orchestrator.plugins.connector
 from orchestrator.capabilities import Value
-from orchestrator.kit.describing import described, roles
+from orchestrator.kit.describing import described
 from orchestrator.kit.documenting import arguments_told, class_described, contracts, fakes, first_paragraph
 from orchestrator.kit.generating import environment
-from orchestrator.plugins import API, Connector, DoubtClass, Settlement, hooks
-from orchestrator.plugins.host import CONNECTORS, PROCESSES
+from orchestrator.plugins import API, Capability, Connector, DoubtClass, Settlement, hooks
+from orchestrator.plugins.host import CAPABILITIES, CONNECTORS, PROCESSES
+from orchestrator.plugins.standard import STANDARD
 from orchestrator.testing.stub_server import StubServer
 from orchestrator.toolkit.http import HttpSettings, HttpSystem
 from orchestrator.toolkit.known_record import KnownRecord
 
-_GROUPS = {"register_connectors": CONNECTORS, "register_processes": PROCESSES}
+_GROUPS = {"register_capabilities": CAPABILITIES, "register_connectors": CONNECTORS, "register_processes": PROCESSES}
 
 
 def reference() -> str:
@@ -37,9 +38,10 @@ def reference() -> str:
         .render(
             api=API,
             hooks=[_hook(name, group) for name, group in _GROUPS.items()],
+            capability=list(_arguments(Capability)),
             connector=list(_arguments(Connector)),
             doubts=list(_doubts()),
-            capabilities=[described(role) for role in sorted(roles())],
+            capabilities=[described(name) for name in sorted(STANDARD.bindable)],
             values=[_value(each) for each in _values()],
             errors=_tree(),
             settlement=list(_arguments(Settlement)),
@@ -63,7 +65,7 @@ def _bare(signature: inspect.Signature) -> str:
     return str(signature).replace("'", "")
 
 
-def _arguments(kind: type[Connector[Any] | Settlement]) -> Iterator[dict[str, str]]:
+def _arguments(kind: type[Capability | Connector[Any] | Settlement]) -> Iterator[dict[str, str]]:
     told = arguments_told(kind)
     for field in dataclasses.fields(kind):
         default = "" if field.default is dataclasses.MISSING else str(field.default)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.capabilities import OrderRecords, operations_of
+from orchestrator.plugins.host import installed_capabilities
 from orchestrator.testing.measuring import NO_EFFECT
 
 _FAULTS, _HYGIENE, _BLIND = "FaultsContract", "ConnectorHygieneContract", "BlindAccountContract"
@@ -111,7 +112,7 @@ class Ruling:
 
 def contract_for(capability: type) -> str:
     """Return the name of a capability's contract."""
-    return f"{capability.__name__}Contract"
+    return installed_capabilities().of(capability).contract.rpartition(":")[2] or f"{capability.__name__}Contract"
 
 
 def rulings(evidence: Evidence) -> list[Ruling]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,17 @@ class _Notes:
 
 
 def contract_of(test_class: type) -> type | None:
-    """Return the contract that a test class inherits."""
-    return next((each for each in test_class.__mro__ if each.__module__.startswith(f"{CONTRACTS}.")), None)
+    """Return the contract that a test class inherits: one of ours, or one that another plug-in's capability names."""
+    return next((each for each in test_class.__mro__ if _is_contract(each.__module__, each.__qualname__)), None)
+
+
+@cache
+def _is_contract(module: str, name: str) -> bool:
+    from orchestrator.plugins.host import installed_capabilities
+
+    if module.startswith(f"{CONTRACTS}."):
+        return True
+    return any(each.contract == f"{module}:{name}" for each in installed_capabilities().values())
 
 
 def promised_by(contract: type) -> list[str]:

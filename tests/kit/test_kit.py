@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.kit.describing import roles
-from orchestrator.kit.generating import new_connector, new_process
+from orchestrator.kit.generating import new_capability, new_connector, new_process
 from tests.support.paths import ROOT
 
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
@@ -37,15 +37,16 @@ def run(place: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One connector for each capability, one for all of them, which is installed, and a process.
+    """One connector for each capability, one for all of them, which is installed, a process and a capability.
 
-    ``docs/writing-a-process.md`` installs and tests a process; that page is executed as well.
+    ``docs/writing-a-process.md`` and ``docs/writing-a-capability.md`` install and test one; they are executed as well.
     """
     bench = tmp_path_factory.mktemp("bench")
     for role, name in roles().items():
         new_connector(f"only-{name.replace('_', '-')}", [role], bench)
     new_connector("acme", list(roles()), bench)
     new_process("refund-request", bench)
+    new_capability("room-booking", bench)
     site = ["--disable-pip-version-check", "--target", str(bench / "site")]
     subprocess.run([*PIP, *site, "./acme"], cwd=bench, check=True, timeout=300)
     return bench
@@ -64,12 +65,13 @@ def test_a_connector_of_everything_keeps_its_contracts_at_once_and_is_bronze_unt
 
 def test_what_is_written_is_as_clean_as_what_we_write(bench: Path, tmp_path: Path) -> None:
     modules = [file for file in bench.glob("*/*.py") if file.parent.name != "site"]
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["per-file-ignores"]["tests/**"]
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["per-file-ignores"]
+    ignored = f"'**/tests/**' = {ours['tests/**']}, '**/*_testing.py' = {ours['orchestrator/testing/**']}"
     rules = [
         f"extend = {json.dumps(str(ROOT / 'pyproject.toml'))}",
         # Each package has one module; ours, seen from there, is somebody else's.
         'lint.extend-ignore = ["INP001"]',
-        f"lint.extend-per-file-ignores = {{ '**/tests/**' = {ours} }}",
+        f"lint.extend-per-file-ignores = {{ {ignored} }}",
         f"lint.isort.known-first-party = {['vendor', *(file.stem for file in modules)]}",
         'lint.isort.known-third-party = ["orchestrator"]',
         'lint.isort.required-imports = ["from __future__ import annotations"]',
@@ -93,6 +95,8 @@ def test_what_is_written_is_as_clean_as_what_we_write(bench: Path, tmp_path: Pat
         (lambda into: new_connector("acme", ["FileLink"], into), 'did you mean "FileLinks"?'),
         (lambda into: new_connector("acme", ["People"], into), "no capability"),
         (lambda into: new_connector("acme", [], into), "write --provides FileLinks"),
+        (lambda into: new_capability("Room booking", into), "write lower-case letters"),
+        (lambda into: new_capability("file-links", into), "there is a capability file_links already"),
         (lambda into: new_process("refund request", into), "write lower-case letters"),
     ],
 )

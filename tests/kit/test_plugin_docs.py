@@ -20,7 +20,7 @@ from orchestrator.kit.tiers import RULES
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ("writing-a-connector.md", "writing-a-process.md", "plugin-reference.md")
+PAGES = ("writing-a-connector.md", "writing-a-capability.md", "writing-a-process.md", "plugin-reference.md")
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
