@@ -56,7 +56,7 @@ class Application:
 
     def __init__(self, settings: Settings, *, plugins: PluginHost | None = None, clock: Clock = utc_now) -> None:
         self.settings = settings
-        self.plugins = plugins or PluginHost(disabled=settings.plugins.disabled)
+        self.plugins = plugins or PluginHost(**dict(settings.plugins))
         self.ended = Event()
         """Set when there may be something new to show: a run ended or stopped, a connection's state changed."""
         self.stopping = Event()

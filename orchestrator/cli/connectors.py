@@ -7,6 +7,7 @@ from typing import Literal
 
 from cyclopts import App
 
+from orchestrator.bootstrap import installed
 from orchestrator.cli.output import Json, complain, print_json, say, show
 from orchestrator.kit.examining import NAMES, examine, installed_connector
 from orchestrator.kit.tiers import Tier, counted, rulings, tier_of
@@ -31,7 +32,7 @@ def examined(
         against: Run the classes that talk to a stand-in, to the vendor's own sandbox, or to a real account.
         json: Print JSON.
     """
-    evidence, said = examine(installed_connector(name), tests, against)
+    evidence, said = examine(installed_connector(name, installed().plugins), tests, against)
     judged = rulings(evidence)
     tier = tier_of(judged)
     contracts = [{"contract": contract, **counts} for contract, counts in counted(evidence.notes).items()]

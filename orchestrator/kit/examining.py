@@ -27,13 +27,16 @@ NAMES: Mapping[str, str] = dict(zip(AGAINST, ("a stand-in", "the vendor's own sa
 """What contracts are run against, as it is said to people."""
 
 
-def installed_connector(name: str) -> Connector[Any]:
-    """Return an installed connector.
+def installed_connector(name: str, host: PluginHost) -> Connector[Any]:
+    """Return a connector.
+
+    Args:
+        name: The connector.
+        host: The plug-ins.
 
     Raises:
         ConfigurationError: There is none, or its plug-in is broken; the message says what is wrong with it.
     """
-    host = PluginHost()
     known = host.connectors()
     if name in known:
         return known[name]

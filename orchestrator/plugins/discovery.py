@@ -1,11 +1,14 @@
-"""Where plug-ins are found: the entry points of the installed distributions."""
+"""Where plug-ins are found: entry points of installed distributions, and modules that the configuration names."""
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 
 from orchestrator.errors import PluginError
 from orchestrator.plugins.connector import API
@@ -24,6 +27,7 @@ class Candidate:
         version: The version of that package.
         extra: What to install so that its imports are there, for example ``process-orchestrator[s3]``; empty
             if the distribution has no extra of the plug-in's name.
+        remedy: What to do if its module is not there, and no extra brings it.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Candidate:
     distribution: str = ""
     version: str = ""
     extra: str = ""
+    remedy: str = "install it, or correct the entry point"
 
     def plugin(self) -> object:
         """Import the plug-in.
@@ -50,7 +55,7 @@ class Candidate:
     def _remedy(self, module: str | None) -> str:
         if module and module.startswith("orchestrator."):
             return f"API {API} is here, and the plug-in was written for another; install a newer version of it"
-        return f"pip install '{self.extra}'" if self.extra else "install it, or correct the entry point"
+        return f"pip install '{self.extra}'" if self.extra else self.remedy
 
 
 def candidates_in(group: str) -> Iterator[Candidate]:
@@ -68,6 +73,23 @@ def candidates_in(group: str) -> Iterator[Candidate]:
             found.setdefault(name, _candidates_of(distribution, name, group))
     for name in sorted(found, key=lambda name: (name != OWN_DISTRIBUTION, name)):
         yield from found[name]
+
+
+def candidate_at(folder: Path, module: str) -> Candidate:
+    """Make a plug-in of a module that no distribution installs.
+
+    Args:
+        folder: Where it is looked for first, from its import on.
+        module: Its name, ``package.module``.
+    """
+
+    def load() -> object:
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        return import_module(module)
+
+    remedy = f"put it into {folder}, install it, or correct [plugins] modules"
+    return Candidate(name=module, load=load, remedy=remedy)
 
 
 def where_raised(exc: BaseException) -> str:

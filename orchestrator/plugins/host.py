@@ -2,7 +2,8 @@
 
 Three groups of entry points are known: ``orchestrator.capabilities``, ``orchestrator.connectors`` and
 ``orchestrator.processes``. Each is loaded when it is first asked for, because processes import Prefect and a look at
-the connectors should not. A plug-in that pluggy refuses, or whose hook fails, is named and left out.
+the connectors should not. A module that the configuration names has to be imported to see which hooks it has.
+A plug-in that pluggy refuses, or whose hook fails, is named and left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
@@ -23,7 +25,7 @@ from orchestrator.plugins import hooks, standard
 from orchestrator.plugins.capability import Capabilities
 from orchestrator.plugins.connector import Connector
 from orchestrator.plugins.contract import OfferedProcess, connector_problems, process_problems
-from orchestrator.plugins.discovery import OWN_DISTRIBUTION, Candidate, candidates_in, where_raised
+from orchestrator.plugins.discovery import OWN_DISTRIBUTION, Candidate, candidate_at, candidates_in, where_raised
 from orchestrator.plugins.protocols import capability_problems
 from orchestrator.spelling import suggestion
 
@@ -92,13 +94,23 @@ class PluginHost:
 
     Args:
         disabled: Names of plug-ins that are not to be loaded.
+        modules: Modules that are plug-ins, by name, beside those that are installed.
+        folder: Where these are looked for first.
         extra: Further plug-ins by name, for tests and for programs that embed the orchestrator: modules or objects
             with hooks.
     """
 
-    def __init__(self, *, disabled: Collection[str] = (), extra: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        disabled: Collection[str] = (),
+        modules: Collection[str] = (),
+        folder: Path = Path(),
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
         self._disabled = frozenset(disabled)
-        self._extra = dict(extra or {})
+        self._others = [candidate_at(folder, module) for module in modules]
+        self._others += [Candidate(name=name, load=partial(_handed_in, each)) for name, each in (extra or {}).items()]
         self._groups: dict[str, _Group] = {}
         self._loading = threading.RLock()
         self._manager = pluggy.PluginManager(hooks.PROJECT)
@@ -118,9 +130,10 @@ class PluginHost:
 
     @property
     def reports(self) -> list[PluginReport]:
-        """What became of each plug-in of the groups loaded so far."""
+        """What became of each plug-in of the groups loaded so far; what several groups say alike is said once."""
         with self._loading:
-            return [report for group in self._groups.values() for report in group.reports]
+            reports = [report for group in self._groups.values() for report in group.reports]
+        return list({(each.name, each.distribution, each.offers, each.problem): each for each in reports}.values())
 
     def owner_of(self, connector: str) -> PluginReport:
         """Return the plug-in that offers a connector."""
@@ -129,7 +142,7 @@ class PluginHost:
     def names(self) -> frozenset[str]:
         """Return the names of all plug-ins there are, without importing one."""
         found = [candidate.name for kind in _KINDS for candidate in candidates_in(kind.group)]
-        return frozenset([*found, *self._extra])
+        return frozenset([*found, *(candidate.name for candidate in self._others)])
 
     def _load(self, kind: _Kind) -> _Group:
         with self._loading:
@@ -144,11 +157,18 @@ class PluginHost:
         if kind is _CAPABILITY:
             yield _STANDARD
         yield from candidates_in(kind.group)
+        yield from (candidate for candidate in self._others if self._may_offer(candidate, kind))
+
+    def _may_offer(self, candidate: Candidate, kind: _Kind) -> bool:
+        """Tell whether one without an entry point has a group's hook; one that has none is reported by every group."""
+        if candidate.name in self._disabled:
+            return True
+        try:
+            plugin = candidate.plugin()
+        except PluginError:
+            return True
         others = {each.hook for each in _KINDS} - {kind.hook}
-        for name, plugin in self._extra.items():
-            # One that was handed in belongs to the groups whose hooks it has; with none, every group reports it.
-            if hasattr(plugin, kind.hook) or not any(hasattr(plugin, hook) for hook in others):
-                yield Candidate(name=name, load=partial(_handed_in, plugin))
+        return hasattr(plugin, kind.hook) or not any(hasattr(plugin, hook) for hook in others)
 
     def _loaded(self, candidate: Candidate, kind: _Kind, group: _Group) -> PluginReport:
         """Let one plug-in register; what it offers is taken whole, or not at all."""

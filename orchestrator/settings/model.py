@@ -52,9 +52,16 @@ def _store_url(url: str) -> str:
     return url
 
 
+def _module_name(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise ValueError('names no module; write it as in an import: "flows", or "myshop.flows"')
+    return text
+
+
 ConnectionName = Annotated[str, AfterValidator(_connection_name)]
 MailboxName = Annotated[str, AfterValidator(_name)]
 WebhookName = Annotated[str, AfterValidator(_name)]
+ModuleName = Annotated[str, AfterValidator(_module_name)]
 
 
 class StoreSettings(Section):
@@ -195,8 +202,12 @@ class AlarmSettings(Section):
 
 
 class PluginSettings(Section):
-    """Which plug-ins are not loaded."""
+    """Which plug-ins there are beside the installed ones, and which are not loaded."""
 
+    modules: Annotated[tuple[ModuleName, ...], BeforeValidator(from_json)] = ()
+    """Modules that are plug-ins, without being installed: a project's own processes and connectors."""
+    folder: Path = Path()
+    """Where these modules are looked for first."""
     disabled: Annotated[tuple[str, ...], BeforeValidator(from_json)] = ()
 
 

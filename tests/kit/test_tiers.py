@@ -255,7 +255,7 @@ def test_something_else():
 
 
 def connector(name: str) -> Connector[S]:
-    known = installed_connector("slack")
+    known = installed_connector("slack", PluginHost())
     return Connector(name=name, provides=known.provides, settings=known.settings, build=known.build)
 
 
@@ -340,7 +340,7 @@ def test_tests_that_cannot_be_run_are_shown(tmp_path: Path) -> None:
 
 def test_a_connector_that_is_not_installed_is_named() -> None:
     with pytest.raises(ConfigurationError, match='no connector "slak" is installed; did you mean "slack"'):
-        installed_connector("slak")
+        installed_connector("slak", PluginHost())
 
 
 def test_every_connector_of_ours_has_a_documented_tier() -> None:
@@ -349,5 +349,5 @@ def test_every_connector_of_ours_has_a_documented_tier() -> None:
 
 @pytest.mark.parametrize("name", SUITES if DEEP else ["webhook"])
 def test_a_connector_of_ours_reaches_the_tier_that_is_documented(name: str) -> None:
-    evidence, _ = examine(installed_connector(name), TESTS / "connectors" / SUITES[name])
+    evidence, _ = examine(installed_connector(name, PluginHost()), TESTS / "connectors" / SUITES[name])
     assert tier_of(rulings(evidence)) == DOCUMENTED[name]

@@ -22,6 +22,7 @@ def test_an_empty_file_is_a_whole_configuration(tmp_path: Path) -> None:
     places = {
         "store": {"url": f"sqlite:///{tmp_path}/data/orchestrator.db", "key_file": tmp_path / "data/keys/kek"},
         "service": {"data": tmp_path / "data", "stop_seconds": 45},
+        "plugins": {"modules": (), "folder": tmp_path, "disabled": ()},
     }
     assert loaded.model_dump() == Settings().model_dump() | places
     assert (loaded.prefect.api_url, loaded.prefect.work_pool) == ("http://127.0.0.1:4200/api", "orchestrator")
@@ -48,7 +49,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert loaded.mailboxes == {
         "support": MailboxSettings(connection="mail", process="support-inbox", poll_seconds=5, from_beginning=False)
     }
-    assert loaded.plugins == PluginSettings(disabled=("acme",))
+    assert loaded.plugins == PluginSettings(folder=tmp_path, disabled=("acme",))
 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
