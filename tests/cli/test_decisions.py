@@ -21,7 +21,7 @@ from orchestrator.errors import (
 )
 from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.ledger.states import Cause, State
-from orchestrator.plugins import DoubtClass
+from orchestrator.plugins import Capabilities, DoubtClass
 from orchestrator.plugins.standard import STANDARD
 from tests.support.clock import HandClock
 from tests.support.doubtful_runs import LOST, REPEATED, SEND_ONE, doubtful, state_of
@@ -148,3 +148,20 @@ def test_a_doubt_about_one_connection_is_not_settled_through_another(
     settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], Cause.RETRY, ANN)
     moved.kernel.execute(SEND_ONE, run_id)
     assert (bench.effects(run_id)[0]["connection"], other.calls) == ("another", ["send"])
+
+
+def test_every_event_of_a_step_says_what_the_step_does_without_its_plugin(bench: Bench, system: FakeSystem) -> None:
+    run_id = doubtful(bench, system, DoubtClass.NONE, applied=True)
+    settle(bench.record, STANDARD, bench.effects(run_id)[0]["effect_id"], Cause.GIVE_UP, ANN)
+    of_step = [event for event in bench.events(run_id) if event.context.operation]
+    assert {event.kind for event in of_step} >= {"effect.intent", "effect.needs_decision", "effect.decision"}
+    assert {event.context.title for event in of_step} == {"Send the mail"}
+
+
+def test_an_effect_of_a_missing_plugin_can_be_given_up_and_not_be_said_to_have_happened(
+    bench: Bench, system: FakeSystem
+) -> None:
+    effect_id = bench.effects(doubtful(bench, system, DoubtClass.NONE, applied=True))[0]["effect_id"]
+    with pytest.raises(RecordError, match="no plug-in brings mailer now"):
+        settle(bench.record, Capabilities(()), effect_id, Cause.HAPPENED, ANN)
+    settle(bench.record, Capabilities(()), effect_id, Cause.GIVE_UP, ANN)
