@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 
 from orchestrator.builtin.inbox import DeliveryState
-from orchestrator.kernel.runs import RunState
+from orchestrator.kernel import run_queries
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import inbox, run
+from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Context, Draft
 
 BATCH_ROWS = 50
@@ -24,7 +24,6 @@ BATCH_BYTES = 4_000_000
 """SQLite overwrites what is deleted: a batch of large mails must not hold up other writers."""
 DEALT_WITH = (DeliveryState.SETTLED, DeliveryState.STARTED, DeliveryState.DISCARDED)
 WAITING = tuple(state for state in DeliveryState if state not in DEALT_WITH)
-ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,24 +80,14 @@ class InboxRetention:
         chosen = (
             select(inbox.c.delivery, inbox.c.run_id, size)
             .where(inbox.c.vacuumed_at.is_(None), inbox.c.accepted_at < before, inbox.c.state.not_in(WAITING))
-            .where(~_has_open_run(before))
+            .where(~run_queries.has_open(inbox.c.run_id, inbox.c.case_id, before))
             .order_by(inbox.c.accepted_at)
             .limit(BATCH_ROWS)
             .with_for_update(skip_locked=True)
         )
         rows = list(tx.execute(chosen))
-        theirs = select(run.c.run_id).where(run.c.run_id.in_([row.run_id for row in rows]), run.c.state.in_(ENDED))
-        ended = set(tx.execute(theirs.with_for_update(read=True)).scalars())
+        ended = run_queries.hold_ended(tx, [row.run_id for row in rows])
         return [row for row in rows if row.run_id is None or row.run_id in ended]
-
-
-def _has_open_run(before: str) -> ColumnElement[bool]:
-    """A run of the delivery, or one that goes back to it, has not ended, or ended only lately."""
-    related = or_(
-        run.c.run_id == inbox.c.run_id, run.c.parent_run_id == inbox.c.run_id, run.c.case_id == inbox.c.case_id
-    )
-    is_open = or_(run.c.state.not_in(ENDED), and_(run.c.run_id == inbox.c.run_id, run.c.ended_at >= before))
-    return exists().where(related, is_open)
 
 
 def _within(limit: int, rows: list[Any]) -> list[Any]:

@@ -7,18 +7,18 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Literal
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, select, update
 
 from orchestrator.capabilities import CaseTicket, Receipt, Work
 from orchestrator.errors import NotFound, Rejected
-from orchestrator.kernel import cases
+from orchestrator.kernel import cases, run_queries
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.runs import Opening, Runs, RunState
+from orchestrator.kernel.runs import Opening, Runs
 from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect, inbox, run
+from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor
 
 CaseState = Literal["opened", "joined", "answered", "with-person"]
@@ -117,7 +117,5 @@ def _was_somebody_elses(tx: Connection, case: cases.Case, delivery: str) -> bool
 
 def _has_stopped_run(tx: Connection, case: cases.Case) -> bool:
     """Tell whether a run that serves the case, or the one that opened it, will not go on by itself."""
-    opener = select(effect.c.run_id).where(effect.c.effect_id == case.opened_by)
-    mine = or_(run.c.case_id == case.case_id, run.c.run_id == case.opened_by, run.c.run_id.in_(opener))
-    stopped = select(run.c.run_id).where(mine, run.c.state.in_([RunState.PARKED, RunState.FAILED, RunState.CANCELLED]))
-    return tx.execute(stopped.limit(1)).first() is not None
+    effect = find_effect(tx, case.opened_by)
+    return run_queries.has_stopped(tx, case.case_id, opener=effect.run_id if effect else case.opened_by)

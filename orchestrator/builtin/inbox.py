@@ -14,14 +14,15 @@ from sqlalchemy import Connection, Select, select, update
 from orchestrator.capabilities import IncomingMail, Receipt
 from orchestrator.errors import NotFound, NotRecorded
 from orchestrator.intake.reading import MailHead, read_head, read_mail
+from orchestrator.kernel import run_store
 from orchestrator.kernel.cancellation import close_failed
-from orchestrator.kernel.runs import RunState
+from orchestrator.kernel.run_states import RunState
 from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.sql import count_up_to
-from orchestrator.record.tables import inbox, run
+from orchestrator.record.tables import inbox
 from orchestrator.record.trail import Actor, Context, Draft
 from orchestrator.settings import WEBHOOK
 
@@ -190,8 +191,8 @@ class HostInbox:
     def _is_left(self, tx: Connection, row: Any, actor: Actor) -> bool:
         """Tell whether nobody but a person does anything about a delivery; a failed run is closed."""
         closed = row.run_id is not None and close_failed(self._record, tx, row.run_id, actor)
-        stopped = select(run.c.run_id).where(run.c.run_id == row.run_id, run.c.state == RunState.CANCELLED)
-        return closed or row.state == DeliveryState.FOR_PERSON or tx.execute(stopped).first() is not None
+        run = run_store.find(tx, row.run_id)
+        return closed or row.state == DeliveryState.FOR_PERSON or (run is not None and run.state is RunState.CANCELLED)
 
     def _file(self, delivery: str, state: DeliveryState, note: str) -> Receipt:
         mine, on_desk = inbox.c.delivery == delivery, inbox.c.state == DeliveryState.FOR_PERSON

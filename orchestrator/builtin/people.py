@@ -11,16 +11,16 @@ from sqlalchemy import ColumnElement, Connection, Select, select, update
 
 from orchestrator.capabilities import SEAL, Decision, Question
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError
+from orchestrator.kernel import run_queries, run_store
 from orchestrator.kernel.codec import opened
-from orchestrator.kernel.queue import due_in
-from orchestrator.kernel.runs import Mirror, RunState, wake_parked
+from orchestrator.kernel.run_states import RunState
+from orchestrator.kernel.run_times import due_in
 from orchestrator.ledger.ledger import find_effect
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
 from orchestrator.record.sql import insert_if_new
 from orchestrator.record.tables import question as question_table
-from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import SYSTEM, Actor, Draft, Event, Sealer
 
 DEADLINE = Actor(name="deadline", auth="system")
@@ -101,7 +101,7 @@ class HostPeople:
 
     def waiting_of(self, run_id: str) -> OpenQuestion | None:
         """Return the question that keeps a parked run waiting, if it is one."""
-        mine = _open().where(question_table.c.run_id == run_id, run_table.c.state == RunState.PARKED)
+        mine = _open(RunState.PARKED).where(question_table.c.run_id == run_id)
         with self._record.store.read() as tx:
             row = tx.execute(mine).one_or_none()
             if row is None or not _parked_by_question(self._record.trail.chain(tx, run_id)):
@@ -143,7 +143,7 @@ class HostPeople:
             How many; they are found by their deadlines, however many questions wait.
         """
         passed = (question_table.c.due_at <= stamp(self._record.clock()), question_table.c.overdue_at.is_(None))
-        late = _open().where(*passed, run_table.c.state == RunState.PARKED).order_by(question_table.c.due_at)
+        late = _open(RunState.PARKED).where(*passed).order_by(question_table.c.due_at)
         with self._record.store.read() as tx:
             ids = [row.question_id for row in tx.execute(late.limit(BATCH))]
         return sum(self._pass_deadline(question_id) for question_id in ids)
@@ -157,7 +157,7 @@ class HostPeople:
                 waiting = self._find(tx, question_id)
                 otherwise = waiting.question.otherwise
                 reason = _reason(question_id, waiting.question, waiting.due_at)
-                _show_parked(tx, waiting.run_id, reason)
+                _explain_parked(tx, waiting.run_id, reason)
                 told = f"nobody answered in time: {waiting.question.title}; so it goes on with: {otherwise}"
                 data = {"reason": told if otherwise else reason}
                 self._append(tx, waiting, "decision.overdue", data, SYSTEM)
@@ -179,7 +179,7 @@ class HostPeople:
     ) -> None:
         now, sealer = self._record.clock(), Sealer()
         _claim(tx, waiting.question_id, {"answered_at": stamp(now)})
-        wake_parked(tx, waiting.run_id, due_in(self._record, reserved_for))
+        run_store.wake(tx, waiting.run_id, due_in(self._record, reserved_for))
         data = {
             "answer": decision.model_dump(mode="json", context={SEAL: sealer}),
             "waited_seconds": int(waiting.waiting.total_seconds()),
@@ -205,7 +205,7 @@ class HostPeople:
         self._record.trail.append_alone(tx, waiting.run_id, draft, self._record.clock())
 
     def _find(self, tx: Connection, question_id: str) -> OpenQuestion:
-        row = tx.execute(_open(question_id)).one_or_none()
+        row = tx.execute(_open().where(question_table.c.question_id == question_id)).one_or_none()
         if row is None:
             raise NotRecorded(_why_closed(_row(tx, question_id), question_id))
         return self._open_question(tx, row)
@@ -243,12 +243,10 @@ class _Elsewhere(RecordError):
     """Somebody else moves the run or the question just now."""
 
 
-def _open(question_id: str | None = None) -> Select[Any]:
+def _open(*states: RunState) -> Select[Any]:
     """Choose open questions of runs that have not ended."""
-    columns = (question_table, run_table.c.process, run_table.c.case_id, run_table.c.state)
-    waiting = select(*columns).join(run_table, run_table.c.run_id == question_table.c.run_id)
-    waiting = waiting.where(question_table.c.answered_at.is_(None), run_table.c.ended_at.is_(None))
-    return waiting if question_id is None else waiting.where(question_table.c.question_id == question_id)
+    unanswered = select(question_table).where(question_table.c.answered_at.is_(None))
+    return run_queries.joined(unanswered, question_table.c.run_id, *states)
 
 
 def _claim(tx: Connection, question_id: str, columns: dict[str, str], *unless: ColumnElement[bool]) -> None:
@@ -258,11 +256,9 @@ def _claim(tx: Connection, question_id: str, columns: dict[str, str], *unless: C
         raise _Elsewhere(f"question {question_id} is being answered just now; see: orchestrator decisions")
 
 
-def _show_parked(tx: Connection, run_id: str, reason: str) -> None:
+def _explain_parked(tx: Connection, run_id: str, reason: str) -> None:
     """Say why a parked run waits, here and in Prefect."""
-    parked = (run_table.c.run_id == run_id, run_table.c.state == RunState.PARKED)
-    changed = update(run_table).where(*parked).values(reason=reason, mirror=Mirror.DUE, mirror_after=None)
-    if tx.execute(changed).rowcount != 1:
+    if not run_store.explain_parked(tx, run_id, reason):
         raise _Elsewhere(f"run {run_id} is under way just now; try again in a moment")
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, select, update
 
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel.queue import left, now_of
+from orchestrator.kernel import run_queries, run_store
 from orchestrator.kernel.resolution import effect_context
-from orchestrator.kernel.runs import Mirror, RunState
+from orchestrator.kernel.run_times import now_of
 from orchestrator.ledger.ledger import move_effect
 from orchestrator.ledger.states import FINAL, Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect, question, run
-from orchestrator.record.trail import Actor, Context, Draft
+from orchestrator.record.tables import effect, question
+from orchestrator.record.trail import Actor, Draft
 
 GIVEN_UP: dict[State, tuple[Cause, ...]] = {
     State.PLANNED: (Cause.GIVE_UP,),
@@ -42,14 +42,9 @@ def cancel(record: Record, run_id: str, actor: Actor) -> bool:
         NotRecorded: There is no such run, or it is done or cancelled.
     """
     with record.store.write() as tx:
-        open_ = run.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED, RunState.FAILED])
-        asked = update(run).where(run.c.run_id == run_id, open_, run.c.cancelled_by.is_(None))
-        tx.execute(asked.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth))
-        if tx.execute(select(run.c.run_id).where(run.c.run_id == run_id, open_)).first() is None:
+        if not run_store.ask_to_cancel(tx, run_id, actor):
             raise NotRecorded(f"run {run_id} is over, or was never opened; see: orchestrator runs")
-        unowned = or_(run.c.state != RunState.RUNNING, left())
-        mine = select(run.c.run_id).where(run.c.run_id == run_id, unowned)
-        at_once = tx.execute(mine, now_of(record).values()).first() is not None
+        at_once = run_queries.is_unowned(tx, run_id, now_of(record))
         if at_once:
             end_cancelled(record, tx, run_id)
     return at_once
@@ -61,8 +56,7 @@ def close_failed(record: Record, tx: Connection, run_id: str, actor: Actor) -> b
     Returns:
         False if it has not failed.
     """
-    failed = update(run).where(run.c.run_id == run_id, run.c.state == RunState.FAILED)
-    if tx.execute(failed.values(cancelled_by=actor.name, cancelled_by_auth=actor.auth)).rowcount != 1:
+    if not run_store.ask_to_close(tx, run_id, actor):
         return False
     end_cancelled(record, tx, run_id)
     return True
@@ -70,32 +64,15 @@ def close_failed(record: Record, tx: Connection, run_id: str, actor: Actor) -> b
 
 def end_cancelled(record: Record, tx: Connection, run_id: str) -> None:
     """End a run that somebody asked to cancel and that nobody executes, in the caller's transaction."""
-    now = record.clock()
-    row = tx.execute(select(run).where(run.c.run_id == run_id)).one()
-    actor = Actor(name=row.cancelled_by, auth=row.cancelled_by_auth)
+    now, run = record.clock(), run_store.get(tx, run_id)
+    actor = Actor(name=str(run.cancelled_by), auth=str(run.cancelled_by_auth))
     for each in tx.execute(select(effect).where(effect.c.run_id == run_id, effect.c.state.not_in(FINAL))).all():
         _leave(record, tx, each, actor, now)
     unanswered = (question.c.run_id == run_id, question.c.answered_at.is_(None))
     tx.execute(update(question).where(*unanswered).values(answered_at=stamp(now)))
-    context = Context(
-        run_id=run_id,
-        prefect_run_id=row.prefect_run_id,
-        process=row.process,
-        case_id=row.case_id,
-        subject_ref=row.subject_ref,
-    )
+    context = run.context(prefect_run_id=run.prefect_run_id)
     record.trail.append_alone(tx, run_id, Draft(kind="run.cancelled", context=context, actor=actor), now)
-    ended = {
-        "state": RunState.CANCELLED,
-        "reason": f"cancelled by {actor.name}",
-        "ended_at": stamp(now),
-        "owner": None,
-        "lease_until": None,
-        "waits_for": None,
-        "mirror": Mirror.DUE,
-        "mirror_after": None,
-    }
-    tx.execute(update(run).where(run.c.run_id == run_id).values(**ended))
+    run_store.cancel(tx, run_id, f"cancelled by {actor.name}", now)
 
 
 def _leave(record: Record, tx: Connection, row: Any, actor: Actor, now: datetime) -> None:

@@ -7,19 +7,18 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from orchestrator.kernel.queue import RunState
+from orchestrator.kernel import run_queries
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.compiled import Compiled
 from orchestrator.record.sql import insert_if_new
-from orchestrator.record.tables import customer_case, run
+from orchestrator.record.tables import customer_case
 from orchestrator.record.vault import Vault
 
 QUIET = timedelta(days=14)
 """A case that was answered so long ago is closed by the next message, which opens a new one."""
 
-_OVER = (RunState.DONE, RunState.CANCELLED)
 _OPEN_CASE = Compiled(
     select(customer_case).where(customer_case.c.lookup == bindparam("key"), customer_case.c.closed_at.is_(None))
 )
@@ -75,7 +74,7 @@ def served(tx: Connection, case_id: str, run_id: str, now: datetime, *, answered
         _CHANGE(tx, {"case": case_id, "answered_at": stamp(now)})
         return
     unanswered = (customer_case.c.case_id == case_id, customer_case.c.answered_at.is_(None))
-    goes_on = exists().where(run.c.case_id == case_id, run.c.run_id != run_id, run.c.state.not_in(_OVER))
+    goes_on = run_queries.serves(case_id, besides=run_id)
     tx.execute(update(customer_case).where(*unanswered, ~goes_on).values(closed_at=stamp(now)))
 
 

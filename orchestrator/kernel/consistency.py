@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select
+from sqlalchemy import Connection, Row, select
 
-from orchestrator.kernel.queue import RunState
+from orchestrator.kernel import run_queries
+from orchestrator.kernel.run_model import Run
+from orchestrator.kernel.run_states import TRANSITIONS as RUN_TRANSITIONS
+from orchestrator.kernel.run_states import RunState
 from orchestrator.ledger.states import TRANSITIONS, Cause, State
 from orchestrator.record.private_values import PrivateValues
 from orchestrator.record.record import Record
-from orchestrator.record.tables import audit_event, effect, run
+from orchestrator.record.tables import effect
 from orchestrator.record.verify import Mismatch, Verification, verify
 
 BATCH_CHAINS = 500
 _DECISION = "effect.decision"
 _UNDER_WAY = frozenset({RunState.READY, RunState.RUNNING})
-_LEAVES: Mapping[str, frozenset[RunState]] = MappingProxyType(
-    {
-        "run.opened": _UNDER_WAY,
-        "run.resumed": _UNDER_WAY,
-        "run.postponed": _UNDER_WAY,
-        "run.parked": frozenset({RunState.PARKED}),
-        "run.finished": frozenset({RunState.DONE}),
-        "run.failed": frozenset({RunState.FAILED}),
-        "run.cancelled": frozenset({RunState.CANCELLED}),
-    }
-)
-"""The last of these events in a chain says in which of these states its run is."""
+_LEAVES: Mapping[str, frozenset[RunState]] = {
+    kind: _UNDER_WAY if target is RunState.READY else frozenset({target})
+    for target, kind in RUN_TRANSITIONS.values()
+    if kind is not None
+}
+"""The last of these events in a chain says in which of these states its run is; that a worker took it, none says."""
 _MOVES = {kind: target for target, kind in TRANSITIONS.values() if kind != _DECISION}
 _DECIDED = {Cause.HAPPENED: State.CONFIRMED, Cause.RETRY: State.PLANNED, Cause.GIVE_UP: State.ABANDONED}
 
@@ -91,13 +87,12 @@ class RunsAndEffects:
     def finish(self) -> Sequence[Mismatch]:
         """Return the runs and effects that stand elsewhere than their events say."""
         self._check()
-        without = select(run.c.run_id).where(~exists().where(audit_event.c.chain_id == run.c.run_id))
-        self._found += [_mismatch("run", run_id, "has no events") for run_id in self._tx.execute(without).scalars()]
+        self._found += [_mismatch("run", run_id, "has no events") for run_id in run_queries.without_events(self._tx)]
         return self._found
 
     def _check(self) -> None:
         chains, self._chains = self._chains, {}
-        runs = {row.run_id: row for row in self._tx.execute(select(run).where(run.c.run_id.in_(chains)))}
+        runs = run_queries.among(self._tx, chains)
         effects: dict[str, dict[str, Row[Any]]] = {run_id: {} for run_id in chains}
         for row in self._tx.execute(select(effect).where(effect.c.run_id.in_(chains))):
             effects[row.run_id][row.effect_id] = row
@@ -112,13 +107,13 @@ def _target(kind: str, data: Any) -> State | None:
     return _DECIDED.get(data.get("decision")) if kind == _DECISION else _MOVES.get(kind)
 
 
-def _run_problem(chain: _Chain, row: Row[Any] | None) -> str:
-    if row is None:
+def _run_problem(chain: _Chain, run: Run | None) -> str:
+    if run is None:
         return "is missing, and its events are there"
-    woken = chain.last == "run.parked" and (chain.went_on or row.cancelled_by is not None)
-    if row.state in _LEAVES[chain.last] | (_UNDER_WAY if woken else frozenset()):
+    woken = chain.last == "run.parked" and (chain.went_on or run.cancelled_by is not None)
+    if run.state in _LEAVES[chain.last] | (_UNDER_WAY if woken else frozenset()):
         return ""
-    return f"is {row.state}, and its last event is {chain.last}"
+    return f"is {run.state}, and its last event is {chain.last}"
 
 
 def _effect_problems(chain: _Chain, rows: Mapping[str, Row[Any]]) -> Iterator[Mismatch]:

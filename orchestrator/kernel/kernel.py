@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, case, update
+from sqlalchemy import Connection
 
 from orchestrator.capabilities import SEAL, UNSEAL
 from orchestrator.errors import (
@@ -36,16 +37,17 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.history import RecordedRun, read_past
 from orchestrator.kernel.instrumentation import Meter, NullMeter
 from orchestrator.kernel.lease_renewal import Holding
-from orchestrator.kernel.runs import ClaimResult, Mirror, Run, Runs, RunState, waits_for_process
-from orchestrator.kernel.session import Session
+from orchestrator.kernel.run_model import Release, Run
+from orchestrator.kernel.run_states import ENDED, Cause, Mirror, RunState, advance
+from orchestrator.kernel.run_times import due_in
+from orchestrator.kernel.runs import ClaimResult, Runs, waits_for_process
+from orchestrator.kernel.session import Change, Session
 from orchestrator.kernel.steps import Bound, Plain, RecordedCapability, Steps, StepWindow, where
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.logs import about
-from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
 from orchestrator.record.store import UNWRITABLE
-from orchestrator.record.tables import run as run_table
-from orchestrator.record.trail import Sealer
+from orchestrator.record.trail import Draft, Sealer
 from orchestrator.record.wakeup import wake_on_commit
 
 MOST_DEATHS = 4
@@ -187,9 +189,14 @@ class Kernel:
         return given
 
     def _finish(self, definition: ProcessDefinition, session: Session, result: Any, *, answered: bool) -> None:
-        sealer = Sealer()
+        run, sealer, now = session.run, Sealer(), self._record.clock()
         data = {"result": definition.result.dump_python(result, mode="json", context={SEAL: sealer})}
-        self._end(session, "run.finished", data, sealer=sealer, state=RunState.DONE, answered=answered)
+
+        def served(tx: Connection) -> None:
+            if run.case_id is not None:
+                cases.served(tx, run.case_id, run.run_id, now, answered=answered)
+
+        self._end(session, Cause.FINISH, session.draft("run.finished", data, sealer=sealer), also=served)
 
     def _postpone(self, session: Session, wait: RunPostponed) -> Exception:
         # To wait as a system asks is no sign of trouble.
@@ -197,9 +204,9 @@ class Kernel:
         count = 0 if well else session.run.postponed + 1
         if count >= PATIENCE:
             return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"), postponed=count - 1)
-        due = queue.due_in(self._record, wait.due_at - session.now())
-        data = {"reason": str(wait), "due_at": due["due_at"]}
-        self._end(session, "run.postponed", data, state=RunState.READY, **due, postponed=count)
+        due = due_in(self._record, wait.due_at - session.now())
+        draft = session.draft("run.postponed", {"reason": str(wait), "due_at": due["due_at"]})
+        self._end(session, Cause.POSTPONE, draft, postponed=count, due=due)
         return wait
 
     def _wait_for_mending(self, session: Session, lacking: AccessDenied | Unbound) -> RunParked:
@@ -211,58 +218,45 @@ class Kernel:
 
     def _park(self, session: Session, reason: Exception, postponed: int = 0) -> RunParked:
         message = str(reason)
-        data = {"reason": message, "error": type(reason).__name__}
+        draft = session.draft("run.parked", {"reason": message, "error": type(reason).__name__})
         also = reason.also if isinstance(reason, Held) else None
-        self._end(session, "run.parked", data, state=RunState.PARKED, also=also, postponed=postponed)
+        self._end(session, Cause.PARK, draft, also=also, postponed=postponed)
         return RunParked(message)
 
     def _fail(self, session: Session, message: str) -> RunFailed:
-        self._end(session, "run.failed", {"reason": message}, state=RunState.FAILED)
+        self._end(session, Cause.FAIL, session.draft("run.failed", {"reason": message}))
         return RunFailed(f"run {session.run.run_id} failed: {message}")
 
     def _end(
         self,
         session: Session,
-        kind: str,
-        data: dict[str, Any],
+        cause: Cause,
+        draft: Draft,
         *,
-        state: RunState,
-        sealer: Sealer | None = None,
-        answered: bool = False,
-        also: Callable[[Connection], None] | None = None,
-        **columns: Any,
+        also: Change | None = None,
+        postponed: int = 0,
+        due: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Give the run back, in the transaction that says why."""
-        now = self._record.clock()
-        over = state in (RunState.DONE, RunState.FAILED)
-        columns |= {
-            "state": state,
-            "reason": data.get("reason", ""),
-            "waits_for": None if over else session.waits_for,
-            "owner": None,
-            "lease_until": None,
-            "mirror": session.mirror,
-            "mirror_after": None,
-            "ended_at": stamp(now) if over else None,
-        }
+        run, state = session.run, advance(RunState.RUNNING, cause)
+        release = Release(
+            cause=cause,
+            at=self._record.clock(),
+            mirror=session.mirror,
+            reason=draft.data.get("reason", ""),
+            waits_for=session.waits_for,
+            postponed=postponed,
+            due=due,
+        )
 
-        if not over:  # somebody cancelled it meanwhile: whoever takes it next ends it
-            cancelled = run_table.c.cancelled_by.is_not(None)
-            columns["state"] = case((cancelled, RunState.READY), else_=state)
-            columns["due_at"] = case((cancelled, stamp(now)), else_=columns.get("due_at", run_table.c.due_at))
-
-        def change(tx: Any) -> None:
-            if session.run.case_id is not None and state is RunState.DONE:
-                cases.served(tx, session.run.case_id, session.run.run_id, now, answered=answered)
-            if not over:
-                tx.execute(update(run_table).where(run_table.c.run_id == session.run.run_id).values(**columns))
+        def change(tx: Connection) -> None:
             if also is not None:
                 also(tx)
-            if not over or queue.others_wait(tx, session.run.case_id, session.run.run_id):
+            if state not in ENDED or queue.others_wait(tx, run.case_id, run.run_id):
                 wake_on_commit(tx)  # others look when it comes due, or when its case is free
 
-        session.commit(session.draft(kind, data, sealer=sealer), change=change, run=columns if over else None)
-        self._meter.execution(session.run.process, state)
+        session.commit(draft, change=change, release=release)
+        self._meter.execution(run.process, state)
 
     def _result_of(self, definition: ProcessDefinition, run_id: str) -> Any:
         with self._record.store.read() as tx:

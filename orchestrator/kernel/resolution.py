@@ -9,16 +9,17 @@ from sqlalchemy import Connection, select
 
 from orchestrator.capabilities import Receipt
 from orchestrator.errors import NotRecorded, RecordError
+from orchestrator.kernel import run_store
 from orchestrator.kernel.codec import forms_of, opened
-from orchestrator.kernel.queue import due_in
-from orchestrator.kernel.runs import RunState, wake_parked
+from orchestrator.kernel.run_states import RunState
+from orchestrator.kernel.run_times import due_in
 from orchestrator.ledger.duplicates import DUPLICATED
 from orchestrator.ledger.ledger import find_effect, move_effect
 from orchestrator.ledger.states import OPEN, Cause, State, advance
 from orchestrator.plugins import Capabilities
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import audit_event, effect, run
+from orchestrator.record.tables import audit_event, effect
 from orchestrator.record.trail import CHAIN, Actor, Context, Draft, Event, event_of
 
 
@@ -111,8 +112,8 @@ def settle(record: Record, capabilities: Capabilities, effect_id: str, decision:
 
 def _wake(record: Record, tx: Connection, row: Any, decision: Cause) -> None:
     """Let the run go on; a cancelled one stays as it is."""
-    if tx.execute(select(run.c.state).where(run.c.run_id == row.run_id)).scalar_one() != RunState.CANCELLED:
-        wake_parked(tx, row.run_id, due_in(record))
+    if run_store.get(tx, row.run_id).state is not RunState.CANCELLED:
+        run_store.wake(tx, row.run_id, due_in(record))
     elif decision is Cause.RETRY:
         raise RecordError(f"run {row.run_id} was cancelled: only --happened or --give-up can settle its effects")
 
@@ -130,14 +131,10 @@ def _refuse_without_receipt(capabilities: Capabilities, row: Any) -> None:
 
 def effect_context(tx: Connection, row: Any) -> Context:
     """Return what an event about this effect is about."""
-    owner = tx.execute(select(run).where(run.c.run_id == row.run_id)).one()
+    run = run_store.get(tx, row.run_id)
     mine = (event_of(each).context for each in CHAIN.rows(tx, {"chain": row.run_id}) if each.effect_id == row.effect_id)
-    return Context(
-        run_id=row.run_id,
-        prefect_run_id=owner.prefect_run_id,
-        process=owner.process,
-        case_id=owner.case_id,
-        subject_ref=owner.subject_ref,
+    return run.context(
+        prefect_run_id=run.prefect_run_id,
         step=row.step,
         capability=row.capability,
         operation=row.operation,

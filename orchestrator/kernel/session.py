@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
-from orchestrator.kernel.queue import lease_for
-from orchestrator.kernel.runs import LEASE, Mirror, Run
+from orchestrator.kernel import run_store
+from orchestrator.kernel.run_model import Holder, Release, Run
+from orchestrator.kernel.run_states import Mirror
+from orchestrator.kernel.run_times import lease_for
+from orchestrator.kernel.runs import LEASE
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
 from orchestrator.record.tables import effect
-from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of, linked
 from orchestrator.record.verify import breach_of
 
@@ -30,13 +32,6 @@ LOOK = timedelta(seconds=0.1)
 Change = Callable[[Connection], None]
 
 _EFFECTS = Compiled(select(effect).where(effect.c.run_id == bindparam("run")))
-_MINE = update(run_table).where(
-    run_table.c.run_id == bindparam("held_run"),
-    run_table.c.owner == bindparam("held_by"),
-    run_table.c.fence == bindparam("held_fence"),
-)
-_HELD = Compiled(_MINE.returning(run_table.c.cancelled_by))
-_RENEW = Compiled(_MINE.where(run_table.c.until_steady < bindparam("longer", type_=BigInteger)))
 logger = logging.getLogger(__name__)
 
 
@@ -78,7 +73,7 @@ class Session:
         self.mirror = Mirror.DUE
         """What is left to show of the run when this owner gives it back."""
         self._record = record
-        self._owner = owner
+        self._holder = Holder(run_id=run.run_id, owner=owner, fence=run.fence)
         self._lease = lease
         self._kept: list[Draft] = []
         self._changes: list[Change] = []
@@ -137,9 +132,8 @@ class Session:
     def _is_cancelled(self, now: timedelta) -> bool:
         if not self._is_asked_to_stop and now >= self._looked_at + LOOK:
             self._looked_at = now
-            asked = select(run_table.c.cancelled_by).where(run_table.c.run_id == self.run.run_id)
             with self._record.store.read() as tx:
-                self._is_asked_to_stop = tx.execute(asked).scalar_one() is not None
+                self._is_asked_to_stop = run_store.get(tx, self.run.run_id).cancelled_by is not None
         return self._is_asked_to_stop
 
     def draft(self, kind: str, data: Mapping[str, Any], *, sealer: Sealer | None = None, **context: Any) -> Draft:
@@ -173,7 +167,7 @@ class Session:
         *drafts: Draft,
         change: Change | None = None,
         call: timedelta | None = None,
-        run: Mapping[str, Any] | None = None,
+        release: Release | None = None,
     ) -> None:
         """Write what was kept back, and these events and the change, in one durable transaction.
 
@@ -181,7 +175,7 @@ class Session:
             drafts: The events.
             change: Changes other tables.
             call: How long the call may take that comes next: the lease outlives it. Without one, no effect follows.
-            run: Columns of the run to set.
+            release: How the run is given back, if it is.
 
         Raises:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
@@ -189,11 +183,20 @@ class Session:
         """
         if call is not None:
             change = self._unless_cancelled(change)
-        columns = lease_for(self._record, self._lease if call is None else call + self._lease / 2)
-        columns["deaths"] = 0 if self.progressed else self.run.deaths
+        lease = lease_for(self._record, self._lease if call is None else call + self._lease / 2)
         self._calls, now = call is not None, self._record.steady()
+        links = linked(self.run.run_id, self._head, [*self._kept, *drafts], self._record.clock())
+        changes = [*self._changes, *([change] if change else [])]
+        deaths = 0 if self.progressed else self.run.deaths
+
+        def write(tx: Connection) -> None:
+            self._is_asked_to_stop = run_store.hold(tx, self._holder, lease=lease, deaths=deaths, release=release)
+            self._record.trail.insert(tx, links)
+            for each in changes:
+                each(tx)
+
         try:
-            head = self._write(drafts, change, {**columns, **(run or {})}, self._record.clock())
+            self._record.store.commit(write)
         except IntegrityError as exc:
             self._report(self.draft("chain.fork", {"fence": self.run.fence}))
             self._report_kept()
@@ -201,7 +204,7 @@ class Session:
         except LeaseLost:
             self._report_kept()
             raise
-        self._head = head
+        self._head = links.head
         self._kept.clear()
         self._changes.clear()
         self._committed_at = self._renewed_at = self._moved_at = now
@@ -217,9 +220,8 @@ class Session:
         if now > self._moved_at + LONGEST_STEP:
             self._report_hanging()
             return
-        columns = lease_for(self._record, self._lease)
         with self._record.store.write(durable=False) as tx:
-            _RENEW(tx, {**self._mine(), "longer": columns["until_steady"], **columns})
+            run_store.renew(tx, self._holder, lease_for(self._record, self._lease))
         self._renewed_at = now
 
     def _report_hanging(self) -> None:
@@ -262,28 +264,6 @@ class Session:
             if draft.kind == "effect.outcome":
                 data = {"outcome": "success", "fence": self.run.fence, **draft.data}
                 self._report(replace(draft, kind=LATE, data=data), self.report_duplicate)
-
-    def _write(self, drafts: Sequence[Draft], change: Change | None, columns: Mapping[str, Any], now: datetime) -> Head:
-        links = linked(self.run.run_id, self._head, [*self._kept, *drafts], now)
-        changes = [*self._changes, *([change] if change else [])]
-
-        def write(tx: Connection) -> None:
-            self._hold(tx, columns)
-            self._record.trail.insert(tx, links)
-            for each in changes:
-                each(tx)
-
-        self._record.store.commit(write)
-        return links.head
-
-    def _hold(self, tx: Connection, columns: Mapping[str, Any]) -> None:
-        held = _HELD.row(tx, {**self._mine(), **columns})
-        if held is None:
-            raise LeaseLost(f"run {self.run.run_id}: another owner has it")
-        self._is_asked_to_stop = held.cancelled_by is not None
-
-    def _mine(self) -> dict[str, Any]:
-        return {"held_run": self.run.run_id, "held_by": self._owner, "held_fence": self.run.fence}
 
     def _unless_cancelled(self, change: Change | None) -> Change:
         """Return the change, to be made only if nobody has cancelled the run."""

@@ -16,18 +16,17 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
 from orchestrator.builtin.inbox import DeliveryState
-from orchestrator.kernel.queue import Now, left, now_of
-from orchestrator.kernel.runs import Mirror, RunState
+from orchestrator.kernel import run_queries
+from orchestrator.kernel.run_times import Now, now_of
 from orchestrator.ledger.states import State
 from orchestrator.metrics.measures import PREFIX
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.heartbeat import WORKER, last_beat
 from orchestrator.record.record import Record
-from orchestrator.record.tables import connection_state, effect, inbox, question, run
+from orchestrator.record.tables import connection_state, effect, inbox, question
 
 Reading = Callable[[Connection, Now], Iterable[Metric]]
 SHARE_OF_TIME = 0.01
-_OPEN_RUNS = tuple(state for state in RunState if state is not RunState.DONE)
 _OPEN_EFFECTS = (State.ATTEMPTING, State.IN_DOUBT, State.NEEDS_DECISION)
 logger = logging.getLogger(__name__)
 
@@ -56,20 +55,16 @@ def sparing(reading: Reading, clock: Callable[[], float] = time.perf_counter) ->
 def open_runs(tx: Connection, now: Now) -> Iterator[Metric]:
     """Count the runs that have not finished, and tell for how long the oldest has been due."""
     metric = GaugeMetricFamily(f"{PREFIX}runs", "Runs that have not finished.", labels=("process", "state"))
-    counted = select(run.c.process, run.c.state, func.count()).where(run.c.state.in_(_OPEN_RUNS))
-    for process, state, count in tx.execute(counted.group_by(run.c.process, run.c.state)):
+    for process, state, count in run_queries.count_unfinished(tx):
         metric.add_metric((process, state), count)
     yield metric
-    due = select(func.min(run.c.due_at)).where(run.c.state == RunState.READY, run.c.due_at <= stamp(now.wall))
-    dead = select(func.min(run.c.lease_until)).where(left())
-    oldest = [tx.execute(due).scalar_one(), tx.execute(dead, now.values()).scalar_one()]
-    yield _gauge("oldest_due_run_seconds", "For how long the oldest run waits for a worker.", _age(now, *oldest))
+    oldest = _age(now, *run_queries.waiting_since(tx, now))
+    yield _gauge("oldest_due_run_seconds", "For how long the oldest run waits for a worker.", oldest)
 
 
 def finished_runs(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001 - a reading's signature
     """Count the runs that have finished; by process, they would all have to be read."""
-    counted = select(func.count()).where(run.c.state == RunState.DONE)
-    yield _gauge("finished_runs", "Runs that have finished.", tx.execute(counted).scalar_one())
+    yield _gauge("finished_runs", "Runs that have finished.", run_queries.count_done(tx))
 
 
 def waiting_for_people(tx: Connection, now: Now) -> Iterator[Metric]:
@@ -100,8 +95,7 @@ def open_effects(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001
 
 def mirror(tx: Connection, now: Now) -> Iterator[Metric]:
     """Tell how far Prefect lags behind."""
-    since = func.coalesce(run.c.ended_at, run.c.created_at)
-    count, oldest = tx.execute(select(func.count(), func.min(since)).where(run.c.mirror == Mirror.DUE)).one()
+    count, oldest = run_queries.count_to_show(tx)
     yield _gauge("runs_to_show", "Runs that Prefect does not show as they are yet.", count)
     yield _gauge("oldest_run_to_show_seconds", "The age of the oldest of them.", _age(now, oldest))
 

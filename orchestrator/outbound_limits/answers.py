@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from orchestrator.builtin.inbox import DeliveryState
+from orchestrator.kernel import run_queries, run_store
 from orchestrator.kernel.admission import Held, LeftOut, Request
-from orchestrator.kernel.runs import RunState
 from orchestrator.record.clock import Clock, stamp
 from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
-from orchestrator.record.tables import audit_event, automatic_answer, inbox, run
+from orchestrator.record.tables import audit_event, automatic_answer, inbox
 from orchestrator.record.trail import SYSTEM
 from orchestrator.record.vault import Vault
 from orchestrator.settings import WEBHOOK, AnswerSettings, MailboxSettings, WebhookSettings
@@ -35,7 +35,6 @@ _DELIVERIES = Compiled(
     .where(inbox.c.run_id == bindparam("of"))
     .limit(1)
 )
-_RUN = Compiled(select(run.c.parent_run_id, run.c.process).where(run.c.run_id == bindparam("of")))
 FORGET = Compiled(
     delete(automatic_answer).where(
         automatic_answer.c.started_by == bindparam("kind"), automatic_answer.c.at < bindparam("before")
@@ -145,7 +144,7 @@ class AnswerLimits:
         if isinstance(limits, WebhookSettings):
             return _Budget(name="webhooks", limits=limits)
         unproven, acknowledges = not origin.proof, request.recipient.acknowledges
-        name = f"acknowledgements of {_RUN.row(tx, {'of': request.run_id}).process}" if acknowledges else "answers"
+        name = f"acknowledgements of {run_store.get(tx, request.run_id).process}" if acknowledges else "answers"
         few = acknowledges and unproven
         return _Budget(
             name=f"{name}, unproven" if unproven else name,
@@ -181,9 +180,8 @@ def _why_not_now(tx: Connection, origin: Any, budget: _Budget, recipient: str, n
 
 def held_runs(record: Record) -> list[str]:
     """Return the runs whose mail was held and still waits for a person, in the order in which they were opened."""
-    parked = select(run.c.run_id).where(run.c.state == RunState.PARKED).order_by(run.c.created_at)
     with record.store.read() as tx:
-        return [run_id for run_id in tx.execute(parked).scalars().all() if _is_held(record, tx, run_id)]
+        return [run_id for run_id in run_queries.parked(tx) if _is_held(record, tx, run_id)]
 
 
 def _is_held(record: Record, tx: Connection, run_id: str) -> bool:
@@ -211,8 +209,8 @@ def _origin(tx: Connection, run_id: str | None) -> Any:
     while run_id is not None:
         if found := _DELIVERIES.rows(tx, {"of": run_id}):
             return found[0]
-        parent = _RUN.row(tx, {"of": run_id})
-        run_id = parent and parent.parent_run_id
+        run = run_store.find(tx, run_id)
+        run_id = None if run is None else run.parent_run_id
     return None
 
 

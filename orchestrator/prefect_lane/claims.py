@@ -7,17 +7,16 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
-from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
+from orchestrator.kernel import run_store
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.queue import due_in
-from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.kernel.run_times import due_in
+from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.answers import take_answers
 from orchestrator.prefect_lane.states import REFERENCE
-from orchestrator.record.tables import run as run_table
 from orchestrator.record.trail import BY_PREFECTS_SCHEDULE, IN_PREFECT, Actor
 
 
@@ -64,7 +63,7 @@ def run_of(app: Application, flow_run: FlowRun) -> Run | None:
 def show_again(app: Application, run_id: str) -> None:
     """Have the mirror compare what Prefect shows of a run with the record."""
     with app.record.store.write() as tx:
-        _mark_due(tx, run_id)
+        run_store.mark_due(tx, run_id)
     app.ended.set()
 
 
@@ -100,11 +99,5 @@ def _reserve(app: Application, known: Run, flow_run: FlowRun) -> bool:
         except NotRecorded:
             return False
         return True
-    postponed = (run_table.c.run_id == known.run_id, run_table.c.state == RunState.READY, run_table.c.reason != "")
-    reserved = {"reason": "", **due_in(app.record, app.runs.lease)}
     with app.record.store.write() as tx:
-        return tx.execute(update(run_table).where(*postponed).values(**reserved)).rowcount == 1
-
-
-def _mark_due(tx: Connection, run_id: str) -> None:
-    tx.execute(update(run_table).where(run_table.c.run_id == run_id).values(mirror=Mirror.DUE, mirror_after=None))
+        return run_store.reserve(tx, known.run_id, due_in(app.record, app.runs.lease))

@@ -18,15 +18,14 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from orchestrator.bootstrap import Application
-from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.kernel import run_queries, run_store
+from orchestrator.kernel.run_model import Run
 from orchestrator.prefect_lane.form import Form, Forms
 from orchestrator.prefect_lane.run_logs import course, log_of, outcome
 from orchestrator.prefect_lane.states import REFERENCE, TAG, shown_state
-from orchestrator.record.clock import moment, stamp
-from orchestrator.record.tables import run as run_table
+from orchestrator.record.clock import moment
 from orchestrator.record.trail import Event
 
 CREATED = "created now"
@@ -67,28 +66,16 @@ class PrefectMirror:
         """
         while marked := self._marked():
             for run in marked:
-                self.shown += self._claim(run, CLAIM) and self._show_or_put_off(run)
+                self.shown += self._claim(run) and self._show_or_put_off(run)
 
     def _marked(self) -> Sequence[Run]:
-        chosen = select(run_table.c.run_id).where(self._is_due()).order_by(run_table.c.created_at)
         with self._app.record.store.read() as tx:
-            ids = tx.execute(chosen.limit(BATCH)).scalars().all()
-            return [self._app.runs.get(tx, run_id) for run_id in ids]
+            return run_queries.to_show(tx, self._app.record.clock(), BATCH)
 
-    def _is_due(self) -> ColumnElement[bool]:
-        """Tell which runs are to be shown: they came to an end, or stopped, and no worker shows them just now."""
-        stopped = or_(
-            run_table.c.state.not_in([RunState.RUNNING, RunState.READY]),
-            and_(run_table.c.state == RunState.READY, run_table.c.reason != ""),
-        )
-        unclaimed = or_(run_table.c.mirror_after.is_(None), run_table.c.mirror_after <= stamp(self._app.record.clock()))
-        return and_(run_table.c.mirror == Mirror.DUE, stopped, unclaimed)
-
-    def _claim(self, run: Run, span: timedelta) -> bool:
-        until = stamp(self._app.record.clock() + span)
-        claimed = update(run_table).where(run_table.c.run_id == run.run_id, self._is_due()).values(mirror_after=until)
+    def _claim(self, run: Run) -> bool:
+        now = self._app.record.clock()
         with self._app.record.store.write() as tx:
-            return tx.execute(claimed).rowcount == 1
+            return run_store.claim_showing(tx, run.run_id, now=now, until=now + CLAIM)
 
     def _show_or_put_off(self, run: Run) -> bool:
         """Show a run; one that Prefect refuses is tried again later, and does not keep the others.
@@ -110,12 +97,10 @@ class PrefectMirror:
 
     def _put_off(self, run: Run, span: timedelta, *, forget: bool = False) -> None:
         """Try again later; a flow run or deployment that somebody deleted in Prefect is made anew then."""
-        values: dict[str, Any] = {"mirror_after": stamp(self._app.record.clock() + span)}
         if forget:
             self._deployments.pop(run.process, None)
-            values["prefect_run_id"] = None
         with self._app.record.store.write() as tx:
-            tx.execute(update(run_table).where(run_table.c.run_id == run.run_id).values(**values))
+            run_store.put_off_showing(tx, run.run_id, self._app.record.clock() + span, detach=forget)
 
     def _show(self, run: Run) -> None:
         with self._app.record.store.read() as tx:
@@ -181,12 +166,9 @@ class PrefectMirror:
 
     def _mark_shown(self, run: Run, flow_run_id: str) -> None:
         """Mark the run as shown, unless it has moved on since."""
-        seen = {name: getattr(run, name) for name in ("run_id", "fence", "state", "reason")}
-        unmoved = (run_table.c[name] == value for name, value in seen.items())
         with self._app.record.store.write() as tx:
-            tx.execute(update(run_table).where(*unmoved).values(mirror=Mirror.SHOWN))
-            mine = (run_table.c.run_id == run.run_id, run_table.c.prefect_run_id.is_(None))
-            tx.execute(update(run_table).where(*mine).values(prefect_run_id=flow_run_id))
+            run_store.mark_shown(tx, run)
+            run_store.attach(tx, run.run_id, flow_run_id, unless_attached=True)
 
     def _deployment_id(self, process: str) -> str:
         if process not in self._deployments:

@@ -24,15 +24,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Scheduled
-from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel.runs import Mirror, Run, RunState
+from orchestrator.kernel import run_queries
+from orchestrator.kernel.runs import Run, RunState
 from orchestrator.prefect_lane.claims import run_of, show_again
 from orchestrator.prefect_lane.deployment_notices import ConnectionNotices
 from orchestrator.prefect_lane.events import cancelled_in_prefect
-from orchestrator.record.tables import run as run_table
 
 AT_ONCE = 200
 """At most so many flow runs are looked at each time."""
@@ -61,10 +60,8 @@ def heal(app: Application, client: SyncPrefectClient) -> None:
 
 def _deleted(app: Application, client: SyncPrefectClient) -> Iterator[str]:
     """Return the runs that wait for a person, and whose flow runs are no longer there."""
-    waiting = (run_table.c.state == RunState.PARKED, run_table.c.mirror == Mirror.SHOWN)
-    shown = select(run_table.c.run_id, run_table.c.prefect_run_id).where(*waiting).order_by(run_table.c.created_at)
     with app.record.store.read() as tx:
-        runs = [row for row in tx.execute(shown) if row.prefect_run_id is not None]
+        runs = run_queries.parked_and_shown(tx)
     for begin in range(0, len(runs), AT_ONCE):
         some = runs[begin : begin + AT_ONCE]
         there = _flow_runs_of(client, [row.prefect_run_id for row in some])
@@ -94,11 +91,8 @@ def _stuck(app: Application, client: SyncPrefectClient) -> list[FlowRun]:
 
 def _cancelled(app: Application, client: SyncPrefectClient) -> list[FlowRun]:
     """Return the flow runs that somebody cancelled in Prefect and whose runs are not over on the record."""
-    open_ = run_table.c.state.in_([RunState.READY, RunState.RUNNING, RunState.PARKED])
-    shown = (open_, run_table.c.prefect_run_id.is_not(None), run_table.c.cancelled_by.is_(None))
-    newest = select(run_table.c.prefect_run_id).where(*shown).order_by(run_table.c.created_at.desc()).limit(AT_ONCE)
     with app.record.store.read() as tx:
-        ids = list(tx.execute(newest).scalars())
+        ids = list(run_queries.open_flow_runs(tx, AT_ONCE))
     if not ids:
         return []
     chosen = _in_state(StateType.CANCELLING, StateType.CANCELLED)

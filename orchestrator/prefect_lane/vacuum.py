@@ -9,13 +9,12 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx
-from sqlalchemy import select
 
 from orchestrator.bootstrap import Application
+from orchestrator.kernel import run_queries
 from orchestrator.prefect_lane.states import TAG
 from orchestrator.record.clock import stamp
-from orchestrator.record.tables import run
-from orchestrator.retention import ENDED, audit_vacuum
+from orchestrator.retention import audit_vacuum
 
 BATCH = 50
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
@@ -87,9 +86,8 @@ class PrefectRetention:
 
     def _waiting(self, flow_runs: Collection[str]) -> set[str]:
         """Return those whose run has not ended."""
-        chosen = select(run.c.prefect_run_id).where(run.c.prefect_run_id.in_(flow_runs), run.c.state.not_in(ENDED))
         with self._record.store.read() as tx:
-            return set(tx.execute(chosen).scalars())
+            return run_queries.open_among(tx, flow_runs)
 
     def _delete(self, flow_run_id: str) -> None:
         mine = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}

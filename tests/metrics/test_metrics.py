@@ -17,7 +17,7 @@ from sqlalchemy import Connection, event, insert
 from orchestrator.bindings.guard import ConnectionState
 from orchestrator.bootstrap import Application
 from orchestrator.errors import RunParked
-from orchestrator.kernel.queue import now_of
+from orchestrator.kernel.run_times import now_of
 from orchestrator.metrics import Exposition
 from orchestrator.metrics.state import READINGS, StateMetrics, sparing
 from orchestrator.record.clock import stamp
