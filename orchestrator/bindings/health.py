@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, Row, select, update
 
 from orchestrator.bindings.guard import ConnectionState, Report
 from orchestrator.kernel.runs import Runs
@@ -92,3 +93,8 @@ class ConnectionHealth:
             if state is ConnectionState.WORKING:
                 self._runs.wake_waiting_for(tx, connection)
         self._changed()
+
+
+def states(tx: Connection) -> Sequence[Row[Any]]:
+    """Return the connections of which a state is known, with the states."""
+    return tx.execute(select(connection_state.c.connection, connection_state.c.state)).all()

@@ -14,7 +14,7 @@ from orchestrator.errors import NotFound, Rejected
 from orchestrator.kernel import cases, run_queries
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.runs import Opening, Runs
-from orchestrator.ledger.ledger import find_effect
+from orchestrator.ledger import effect_store
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment
 from orchestrator.record.record import Record
@@ -75,7 +75,7 @@ class HostCases:
         if at is not None and at.tzinfo is None:
             raise Rejected(f"process {work.process} is to start at a time without a time zone; give it one (UTC)")
         with self._record.store.write() as tx:
-            parent = self._runs.get(tx, find_effect(tx, str(effect_id)).run_id)
+            parent = self._runs.get(tx, effect_store.find(tx, str(effect_id)).run_id)
             run_id = f"r-{sha256(str(effect_id).encode()).hexdigest()[:24]}"
             self._runs.open(
                 tx,
@@ -117,5 +117,5 @@ def _was_somebody_elses(tx: Connection, case: cases.Case, delivery: str) -> bool
 
 def _has_stopped_run(tx: Connection, case: cases.Case) -> bool:
     """Tell whether a run that serves the case, or the one that opened it, will not go on by itself."""
-    effect = find_effect(tx, case.opened_by)
+    effect = effect_store.find(tx, case.opened_by)
     return run_queries.has_stopped(tx, case.case_id, opener=effect.run_id if effect else case.opened_by)

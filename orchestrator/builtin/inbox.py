@@ -17,7 +17,7 @@ from orchestrator.intake.reading import MailHead, read_head, read_mail
 from orchestrator.kernel import run_store
 from orchestrator.kernel.cancellation import close_failed
 from orchestrator.kernel.run_states import RunState
-from orchestrator.ledger.ledger import find_effect
+from orchestrator.ledger import effect_store
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
@@ -111,7 +111,7 @@ class HostInbox:
         if found is None:
             return False
         with self._record.store.read() as tx:
-            return find_effect(tx, found.group(1)) is not None
+            return effect_store.find(tx, found.group(1)) is not None
 
     def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
         """File a mail as dealt with; one that waits for a person does so until that person closes it."""

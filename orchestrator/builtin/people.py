@@ -7,20 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select, update
+from sqlalchemy import Connection
 
 from orchestrator.capabilities import SEAL, Decision, Question
 from orchestrator.errors import AwaitingDecision, NotRecorded, RecordError
-from orchestrator.kernel import run_queries, run_store
+from orchestrator.kernel import question_store, run_store
 from orchestrator.kernel.codec import opened
-from orchestrator.kernel.run_states import RunState
 from orchestrator.kernel.run_times import due_in
-from orchestrator.ledger.ledger import find_effect
+from orchestrator.ledger import effect_store
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
-from orchestrator.record.sql import insert_if_new
-from orchestrator.record.tables import question as question_table
 from orchestrator.record.trail import SYSTEM, Actor, Draft, Event, Sealer
 
 DEADLINE = Actor(name="deadline", auth="system")
@@ -78,9 +75,8 @@ class HostPeople:
             "due_at": stamp(now + question.due_in) if question.due_in else None,
         }
         with self._record.store.write() as tx:
-            run_id = find_effect(tx, question_id).run_id
-            insert_if_new(tx, question_table, {**row, "run_id": run_id}, unique=["question_id"])
-            asked = _row(tx, question_id)
+            run_id = effect_store.find(tx, question_id).run_id
+            asked = question_store.ask(tx, {**row, "run_id": run_id})
             if asked.answer_event is not None:
                 return self._decision(tx, asked)
         raise AwaitingDecision(_reason(question_id, question, moment(asked.due_at) if asked.overdue_at else None))
@@ -88,7 +84,7 @@ class HostPeople:
     def open_questions(self) -> list[OpenQuestion]:
         """Return the questions that wait for an answer, oldest first."""
         with self._record.store.read() as tx:
-            return [self._open_question(tx, row) for row in tx.execute(_open().order_by(question_table.c.asked_at))]
+            return [self._open_question(tx, row) for row in question_store.all_open(tx)]
 
     def find(self, question_id: str) -> OpenQuestion:
         """Return an open question.
@@ -101,9 +97,8 @@ class HostPeople:
 
     def waiting_of(self, run_id: str) -> OpenQuestion | None:
         """Return the question that keeps a parked run waiting, if it is one."""
-        mine = _open(RunState.PARKED).where(question_table.c.run_id == run_id)
         with self._record.store.read() as tx:
-            row = tx.execute(mine).one_or_none()
+            row = question_store.open_of_parked(tx, run_id)
             if row is None or not _parked_by_question(self._record.trail.chain(tx, run_id)):
                 return None
             return self._open_question(tx, row)
@@ -142,10 +137,8 @@ class HostPeople:
         Returns:
             How many; they are found by their deadlines, however many questions wait.
         """
-        passed = (question_table.c.due_at <= stamp(self._record.clock()), question_table.c.overdue_at.is_(None))
-        late = _open(RunState.PARKED).where(*passed).order_by(question_table.c.due_at)
         with self._record.store.read() as tx:
-            ids = [row.question_id for row in tx.execute(late.limit(BATCH))]
+            ids = question_store.overdue(tx, self._record.clock(), BATCH)
         return sum(self._pass_deadline(question_id) for question_id in ids)
 
     def _pass_deadline(self, question_id: str) -> bool:
@@ -153,7 +146,7 @@ class HostPeople:
         now = self._record.clock()
         try:
             with self._record.store.write() as tx:
-                _claim(tx, question_id, {"overdue_at": stamp(now)}, question_table.c.overdue_at.is_(None))
+                _refuse_unless(question_store.claim_deadline(tx, question_id, now), question_id)
                 waiting = self._find(tx, question_id)
                 otherwise = waiting.question.otherwise
                 reason = _reason(question_id, waiting.question, waiting.due_at)
@@ -178,7 +171,7 @@ class HostPeople:
         reserved_for: timedelta = timedelta(),
     ) -> None:
         now, sealer = self._record.clock(), Sealer()
-        _claim(tx, waiting.question_id, {"answered_at": stamp(now)})
+        _refuse_unless(question_store.claim_answer(tx, waiting.question_id, now), waiting.question_id)
         run_store.wake(tx, waiting.run_id, due_in(self._record, reserved_for))
         data = {
             "answer": decision.model_dump(mode="json", context={SEAL: sealer}),
@@ -187,8 +180,7 @@ class HostPeople:
         }
         self._append(tx, waiting, "decision.made", data, actor, sealer)
         event_id = self._record.trail.chain(tx, waiting.run_id)[-1].event_id
-        mine = question_table.c.question_id == waiting.question_id
-        tx.execute(update(question_table).where(mine).values(answer_event=event_id))
+        question_store.note_answer(tx, waiting.question_id, event_id)
 
     def _append(
         self,
@@ -205,9 +197,9 @@ class HostPeople:
         self._record.trail.append_alone(tx, waiting.run_id, draft, self._record.clock())
 
     def _find(self, tx: Connection, question_id: str) -> OpenQuestion:
-        row = tx.execute(_open().where(question_table.c.question_id == question_id)).one_or_none()
+        row = question_store.find_open(tx, question_id)
         if row is None:
-            raise NotRecorded(_why_closed(_row(tx, question_id), question_id))
+            raise NotRecorded(_why_closed(question_store.find(tx, question_id), question_id))
         return self._open_question(tx, row)
 
     def _open_question(self, tx: Connection, row: Any) -> OpenQuestion:
@@ -243,16 +235,8 @@ class _Elsewhere(RecordError):
     """Somebody else moves the run or the question just now."""
 
 
-def _open(*states: RunState) -> Select[Any]:
-    """Choose open questions of runs that have not ended."""
-    unanswered = select(question_table).where(question_table.c.answered_at.is_(None))
-    return run_queries.joined(unanswered, question_table.c.run_id, *states)
-
-
-def _claim(tx: Connection, question_id: str, columns: dict[str, str], *unless: ColumnElement[bool]) -> None:
-    """Change an open question, unless somebody else was first."""
-    mine = (question_table.c.question_id == question_id, question_table.c.answered_at.is_(None), *unless)
-    if tx.execute(update(question_table).where(*mine).values(**columns)).rowcount != 1:
+def _refuse_unless(claimed: bool, question_id: str) -> None:
+    if not claimed:
         raise _Elsewhere(f"question {question_id} is being answered just now; see: orchestrator decisions")
 
 
@@ -260,10 +244,6 @@ def _explain_parked(tx: Connection, run_id: str, reason: str) -> None:
     """Say why a parked run waits, here and in Prefect."""
     if not run_store.explain_parked(tx, run_id, reason):
         raise _Elsewhere(f"run {run_id} is under way just now; try again in a moment")
-
-
-def _row(tx: Connection, question_id: str) -> Any:
-    return tx.execute(select(question_table).where(question_table.c.question_id == question_id)).one_or_none()
 
 
 def _why_closed(row: Any, question_id: str) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from orchestrator.errors import NotRecorded
-from orchestrator.kernel import run_queries, run_store
+from orchestrator.kernel import question_store, run_queries, run_store
 from orchestrator.kernel.resolution import effect_context
 from orchestrator.kernel.run_times import now_of
-from orchestrator.ledger.ledger import move_effect
-from orchestrator.ledger.states import FINAL, Cause, State, advance
+from orchestrator.ledger import effect_store
+from orchestrator.ledger.states import Cause, State, advance
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect, question
 from orchestrator.record.trail import Actor, Draft
 
 GIVEN_UP: dict[State, tuple[Cause, ...]] = {
@@ -66,10 +65,9 @@ def end_cancelled(record: Record, tx: Connection, run_id: str) -> None:
     """End a run that somebody asked to cancel and that nobody executes, in the caller's transaction."""
     now, run = record.clock(), run_store.get(tx, run_id)
     actor = Actor(name=str(run.cancelled_by), auth=str(run.cancelled_by_auth))
-    for each in tx.execute(select(effect).where(effect.c.run_id == run_id, effect.c.state.not_in(FINAL))).all():
+    for each in effect_store.unfinished_of(tx, run_id):
         _leave(record, tx, each, actor, now)
-    unanswered = (question.c.run_id == run_id, question.c.answered_at.is_(None))
-    tx.execute(update(question).where(*unanswered).values(answered_at=stamp(now)))
+    question_store.close_of_run(tx, run_id, now)
     context = run.context(prefect_run_id=run.prefect_run_id)
     record.trail.append_alone(tx, run_id, Draft(kind="run.cancelled", context=context, actor=actor), now)
     run_store.cancel(tx, run_id, f"cancelled by {actor.name}", now)
@@ -81,4 +79,4 @@ def _leave(record: Record, tx: Connection, row: Any, actor: Actor, now: datetime
         state, kind = advance(state, cause)
         draft = Draft(kind=kind, context=effect_context(tx, row), data={"decision": cause}, actor=actor)
         record.trail.append_alone(tx, row.run_id, draft, now)
-    move_effect(tx, row.effect_id, row.attempt, State(row.state), {"state": state, "updated_at": stamp(now)})
+    effect_store.move(tx, row.effect_id, row.attempt, State(row.state), {"state": state, "updated_at": stamp(now)})

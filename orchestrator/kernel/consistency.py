@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row
 
 from orchestrator.kernel import run_queries
 from orchestrator.kernel.run_model import Run
 from orchestrator.kernel.run_states import TRANSITIONS as RUN_TRANSITIONS
 from orchestrator.kernel.run_states import RunState
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.states import TRANSITIONS, Cause, State
 from orchestrator.record.private_values import PrivateValues
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect
 from orchestrator.record.verify import Mismatch, Verification, verify
 
 BATCH_CHAINS = 500
@@ -93,9 +93,7 @@ class RunsAndEffects:
     def _check(self) -> None:
         chains, self._chains = self._chains, {}
         runs = run_queries.among(self._tx, chains)
-        effects: dict[str, dict[str, Row[Any]]] = {run_id: {} for run_id in chains}
-        for row in self._tx.execute(select(effect).where(effect.c.run_id.in_(chains))):
-            effects[row.run_id][row.effect_id] = row
+        effects = effect_store.of_runs(self._tx, chains)
         for run_id, chain in chains.items():
             if problem := _run_problem(chain, runs.get(run_id)):
                 self._found.append(_mismatch("run", run_id, problem))

@@ -13,13 +13,13 @@ from orchestrator.kernel import run_store
 from orchestrator.kernel.codec import forms_of, opened
 from orchestrator.kernel.run_states import RunState
 from orchestrator.kernel.run_times import due_in
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.duplicates import DUPLICATED
-from orchestrator.ledger.ledger import find_effect, move_effect
-from orchestrator.ledger.states import OPEN, Cause, State, advance
+from orchestrator.ledger.states import Cause, State, advance
 from orchestrator.plugins import Capabilities
 from orchestrator.record.clock import stamp
 from orchestrator.record.record import Record
-from orchestrator.record.tables import audit_event, effect
+from orchestrator.record.tables import audit_event
 from orchestrator.record.trail import CHAIN, Actor, Context, Draft, Event, event_of
 
 
@@ -40,9 +40,8 @@ class OpenEffect:
 
 def open_effects(record: Record) -> list[OpenEffect]:
     """Return the effects that are in doubt, that wait for a person, or that are under way; oldest first."""
-    chosen = select(effect).where(effect.c.state.in_(OPEN)).order_by(effect.c.updated_at)
     with record.store.read() as tx:
-        return [_open_effect(row) for row in tx.execute(chosen)]
+        return [_open_effect(row) for row in effect_store.unfinished(tx)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def settle(record: Record, capabilities: Capabilities, effect_id: str, decision:
         RecordError: It does not wait for a decision, or this decision does not fit it.
     """
     with record.store.write() as tx:
-        row = find_effect(tx, effect_id)
+        row = effect_store.find(tx, effect_id)
         if row is None:
             raise NotRecorded(f"no effect {effect_id}; list them with: orchestrator effects")
         if row.state != State.NEEDS_DECISION:
@@ -104,7 +103,7 @@ def settle(record: Record, capabilities: Capabilities, effect_id: str, decision:
         state, kind = advance(State(row.state), decision)
         now = record.clock()
         columns = {"state": state, "updated_at": stamp(now)}
-        move_effect(tx, effect_id, row.attempt, State.NEEDS_DECISION, columns)
+        effect_store.move(tx, effect_id, row.attempt, State.NEEDS_DECISION, columns)
         _wake(record, tx, row, decision)
         draft = Draft(kind=kind, context=effect_context(tx, row), data={"decision": decision}, actor=actor)
         record.trail.append_alone(tx, row.run_id, draft, now)

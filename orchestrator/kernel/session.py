@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
@@ -17,11 +17,10 @@ from orchestrator.kernel.run_model import Holder, Release, Run
 from orchestrator.kernel.run_states import Mirror
 from orchestrator.kernel.run_times import lease_for
 from orchestrator.kernel.runs import LEASE
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.compiled import Compiled
 from orchestrator.record.record import Record
-from orchestrator.record.tables import effect
 from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of, linked
 from orchestrator.record.verify import breach_of
 
@@ -31,7 +30,6 @@ LOOK = timedelta(seconds=0.1)
 """Between two steps, an owner looks so often whether somebody cancelled its run; before an effect, it looks always."""
 Change = Callable[[Connection], None]
 
-_EFFECTS = Compiled(select(effect).where(effect.c.run_id == bindparam("run")))
 logger = logging.getLogger(__name__)
 
 
@@ -108,7 +106,7 @@ class Session:
         """
         with self._record.store.read() as tx:
             rows = CHAIN.rows(tx, {"chain": self.run.run_id})
-            self._effects = {row.effect_id: row for row in _EFFECTS.rows(tx, {"run": self.run.run_id})}
+            self._effects = effect_store.of_run(tx, self.run.run_id)
             if rows:
                 self._head = Head(seq=rows[-1].chain_seq, hash=rows[-1].hash)
             if breach := breach_of(rows):
@@ -256,7 +254,14 @@ class Session:
 
     def report_duplicate(self, tx: Connection, outcome: Draft) -> None:
         """Raise an alarm if another attempt of the same effect is known to have happened, too."""
-        report_duplicate(tx, self._record.trail, outcome, fence=self.run.fence, now=self._record.clock())
+        report_duplicate(
+            tx,
+            self._record.trail,
+            outcome,
+            fence=self.run.fence,
+            newest_fence=lambda: run_store.get(tx, self.run.run_id).fence,
+            now=self._record.clock(),
+        )
 
     def _report_kept(self) -> None:
         """Report the outcomes that were kept back, too late, as it turned out; their answers are proof."""

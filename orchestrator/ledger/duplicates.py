@@ -6,15 +6,16 @@ outcome of another attempt, or with another late answer, it is an alarm to a per
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select
 
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.states import Cause
 from orchestrator.plugins import DoubtClass
-from orchestrator.record.tables import audit_event, effect
-from orchestrator.record.tables import run as run_table
+from orchestrator.record.tables import audit_event
 from orchestrator.record.trail import Draft, Event, Trail, event_of
 
 LATE = "effect.late"
@@ -28,7 +29,9 @@ def late_chain(run_id: str, fence: int) -> str:
     return f"alarm:{run_id}:{fence}"
 
 
-def report_duplicate(tx: Connection, trail: Trail, about: Draft, *, fence: int, now: datetime) -> None:
+def report_duplicate(
+    tx: Connection, trail: Trail, about: Draft, *, fence: int, newest_fence: Callable[[], int], now: datetime
+) -> None:
     """Append an alarm if two attempts of an effect are known to have succeeded, in the caller's transaction.
 
     Args:
@@ -36,12 +39,13 @@ def report_duplicate(tx: Connection, trail: Trail, about: Draft, *, fence: int, 
         trail: Where the alarm goes.
         about: An event of this effect.
         fence: Of the owner that reports.
+        newest_fence: Returns that of the owner that the run has by now.
         now: When.
     """
-    row = tx.execute(select(effect).where(effect.c.effect_id == about.context.effect_id).with_for_update()).one()
+    row = effect_store.locked(tx, about.context.effect_id)
     if row.doubt not in _COUNTS:
         return
-    successes = _successes(tx, trail, row.run_id, row.effect_id)
+    successes = _successes(tx, trail, row, newest_fence())
     # An outcome that was recorded before attempts stood in it is that of the last one.
     happened = {event.data.get("attempt", row.attempt): event.event_id for event in successes}
     if len(happened) > 1:
@@ -55,12 +59,11 @@ def report_duplicate(tx: Connection, trail: Trail, about: Draft, *, fence: int, 
         trail.append_alone(tx, late_chain(row.run_id, fence), alarm, now)
 
 
-def _successes(tx: Connection, trail: Trail, run_id: str, effect_id: str) -> Iterator[Event]:
+def _successes(tx: Connection, trail: Trail, effect: Any, newest_fence: int) -> Iterator[Event]:
     """Yield the answers to attempts of an effect; what a look found belongs to no attempt for certain."""
-    fences = tx.execute(select(run_table.c.fence).where(run_table.c.run_id == run_id)).scalar_one()
-    chains = [late_chain(run_id, fence) for fence in range(1, fences + 1)]
+    chains = [late_chain(effect.run_id, fence) for fence in range(1, newest_fence + 1)]
     late = select(audit_event).where(audit_event.c.chain_id.in_(chains), audit_event.c.kind == LATE)
-    outcomes = [event for event in trail.chain(tx, run_id) if event.kind == "effect.outcome"]
+    outcomes = [event for event in trail.chain(tx, effect.run_id) if event.kind == "effect.outcome"]
     for event in [*outcomes, *map(event_of, tx.execute(late))]:
-        if event.context.effect_id == effect_id and event.data.get("via") == Cause.SUCCEED:
+        if event.context.effect_id == effect.effect_id and event.data.get("via") == Cause.SUCCEED:
             yield event

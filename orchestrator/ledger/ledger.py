@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection
 
 from orchestrator import errors
 from orchestrator.errors import (
@@ -20,6 +20,7 @@ from orchestrator.errors import (
     RunPostponed,
     Unavailable,
 )
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.model import Effect, Owner
 from orchestrator.ledger.states import (
     CALL_GRACE,
@@ -33,8 +34,6 @@ from orchestrator.ledger.states import (
     remedy,
 )
 from orchestrator.record.clock import moment, stamp
-from orchestrator.record.compiled import Compiled
-from orchestrator.record.tables import effect as effect_table
 from orchestrator.record.trail import Draft, Sealer
 from orchestrator.toolkit.deadline import call_limited, uptime
 
@@ -42,16 +41,6 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
 LONGEST_ASKED = timedelta(days=1)
 """A system that asks for a longer wait is asked again after so long."""
-
-_PLAN = Compiled(insert(effect_table))
-_FIND = Compiled(select(effect_table).where(effect_table.c.effect_id == bindparam("id")))
-_MOVE = Compiled(
-    update(effect_table).where(
-        effect_table.c.effect_id == bindparam("held_effect"),
-        effect_table.c.state == bindparam("held_state"),
-        effect_table.c.attempt == bindparam("held_attempt"),
-    )
-)
 
 
 def delay(attempt: int) -> timedelta:
@@ -146,7 +135,7 @@ class Ledger:
         def change(tx: Connection) -> None:
             if effect.admit is not None:
                 effect.admit(tx)
-            _PLAN(tx, row)
+            effect_store.plan(tx, row)
 
         self._owner.commit(
             self._draft(effect, intent, {"request": effect.request}, sealer=effect.sealer),
@@ -306,7 +295,7 @@ class Ledger:
         columns |= {"state": target, "updated_at": stamp(self._owner.now())}
 
         def change(tx: Connection) -> None:
-            move_effect(tx, effect.effect_id, held_attempt, state, columns)
+            effect_store.move(tx, effect.effect_id, held_attempt, state, columns)
             if target is State.CONFIRMED and held_attempt > 1:
                 self._owner.report_duplicate(tx, drafts[-1])
 
@@ -319,22 +308,6 @@ class Ledger:
         return self._owner.draft(
             kind, data, sealer=sealer, step=effect.step, effect_id=effect.effect_id, **effect.about
         )
-
-
-def move_effect(tx: Connection, effect_id: str, attempt: int, state: State, columns: dict[str, Any]) -> None:
-    """Change an effect's row if it still is in this state at this attempt.
-
-    Raises:
-        LeaseLost: It is not.
-    """
-    held = {"held_effect": effect_id, "held_state": state, "held_attempt": attempt}
-    if _MOVE(tx, {**held, **columns}) != 1:
-        raise LeaseLost(f"effect {effect_id} is no longer {state} at attempt {attempt}: somebody else moved it")
-
-
-def find_effect(tx: Connection, effect_id: str) -> Any:
-    """Return the effect's row, or None."""
-    return _FIND.row(tx, {"id": effect_id})
 
 
 def _end_of_call(effect: Effect) -> float:

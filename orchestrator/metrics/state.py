@@ -15,15 +15,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
+from orchestrator.bindings import health
 from orchestrator.builtin.inbox import DeliveryState
-from orchestrator.kernel import run_queries
+from orchestrator.kernel import question_store, run_queries
 from orchestrator.kernel.run_times import Now, now_of
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.states import State
 from orchestrator.metrics.measures import PREFIX
-from orchestrator.record.clock import moment, stamp
+from orchestrator.record.clock import moment
 from orchestrator.record.heartbeat import WORKER, last_beat
 from orchestrator.record.record import Record
-from orchestrator.record.tables import connection_state, effect, inbox, question
+from orchestrator.record.tables import inbox
 
 Reading = Callable[[Connection, Now], Iterable[Metric]]
 SHARE_OF_TIME = 0.01
@@ -75,19 +77,17 @@ def waiting_for_people(tx: Connection, now: Now) -> Iterator[Metric]:
     ):
         counted = select(func.count()).where(inbox.c.state == state)
         yield _gauge(name, text, tx.execute(counted).scalar_one())
-    asked = select(func.count(), func.min(question.c.asked_at)).where(question.c.answered_at.is_(None))
-    count, oldest = tx.execute(asked).one()
+    count, oldest = question_store.count_unanswered(tx)
     yield _gauge("open_decisions", "Questions that wait for an answer.", count)
-    overdue = select(func.count()).where(question.c.answered_at.is_(None), question.c.due_at <= stamp(now.wall))
-    yield _gauge("overdue_decisions", "Those of them whose deadline has passed.", tx.execute(overdue).scalar_one())
+    overdue = question_store.count_overdue(tx, now.wall)
+    yield _gauge("overdue_decisions", "Those of them whose deadline has passed.", overdue)
     yield _gauge("oldest_open_decision_seconds", "For how long the oldest of them has waited.", _age(now, oldest))
 
 
 def open_effects(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: ARG001
     """Count the effects whose outcome is not known."""
     metric = GaugeMetricFamily(f"{PREFIX}open_effects", "Effects whose outcome is not known.", labels=("state",))
-    chosen = select(effect.c.state, func.count().label("effects")).where(effect.c.state.in_(_OPEN_EFFECTS))
-    found = {row.state: row.effects for row in tx.execute(chosen.group_by(effect.c.state))}
+    found = effect_store.count_by_state(tx, _OPEN_EFFECTS)
     for state in _OPEN_EFFECTS:
         metric.add_metric((state,), found.get(state, 0))
     yield metric
@@ -105,7 +105,7 @@ def ailing_connections(tx: Connection, now: Now) -> Iterator[Metric]:  # noqa: A
     metric = GaugeMetricFamily(
         f"{PREFIX}connection_state", "1 for the state that a connection is in.", labels=("connection", "state")
     )
-    for connection, state in tx.execute(select(connection_state.c.connection, connection_state.c.state)):
+    for connection, state in health.states(tx):
         metric.add_metric((connection, state), 1)
     yield metric
 

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
-import ast
 import re
 from itertools import product
-from pathlib import Path
 
 import pytest
 
-import orchestrator
 from orchestrator.errors import RecordError
 from orchestrator.kernel import run_states
 from orchestrator.kernel.run_states import ENDED, TRANSITIONS, Cause, RunState, advance, sources
 
 ARROW = re.compile(r"^([A-Z]+|-) +--([a-z]+)--> +([A-Z]+)", re.MULTILINE)
-PACKAGE = Path(orchestrator.__file__).parent
-OWNER = {"run": "kernel/run_store.py"}
-"""Which module alone writes a table."""
-WRITES = {"insert", "update", "delete", "insert_if_new"}
 
 
 def documented() -> set[tuple[RunState | None, Cause, RunState]]:
@@ -64,40 +57,3 @@ def test_an_end_can_be_reached_from_everywhere() -> None:
 def test_a_run_that_stops_says_so_in_the_trail() -> None:
     silent = {target for target, kind in TRANSITIONS.values() if kind is None}
     assert silent == {RunState.READY, RunState.RUNNING}
-
-
-def writers(table: str) -> set[str]:
-    """Return the modules that import a table and call something with it that writes."""
-    found = set()
-    for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        names = {
-            alias.asname or alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module == "orchestrator.record.tables"
-            for alias in node.names
-            if alias.name == table
-        }
-        if any(written(node) & names for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            found.add(str(path.relative_to(PACKAGE)))
-    return found
-
-
-def written(call: ast.Call) -> set[str]:
-    """Return the names that ``update(name)`` or ``name.update()`` writes, and those of a whole module of tables."""
-    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if function not in WRITES:
-        return set()
-    receiver = [call.func.value] if isinstance(call.func, ast.Attribute) else []
-    return {node.id for node in [*call.args, *receiver] if isinstance(node, ast.Name)}
-
-
-@pytest.mark.parametrize("table", OWNER)
-def test_one_module_alone_writes_a_table(table: str) -> None:
-    assert writers(table) == {OWNER[table]}
-
-
-def test_nobody_imports_the_tables_as_a_module() -> None:
-    """Then the test above would not see what is written."""
-    imports = re.compile(r"import orchestrator\.record\.tables|from orchestrator\.record import .*\btables\b")
-    assert [path for path in PACKAGE.rglob("*.py") if imports.search(path.read_text())] == []

@@ -17,7 +17,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.kernel.runs import LEASE, RunState
-from orchestrator.ledger.ledger import move_effect
+from orchestrator.ledger import effect_store
 from orchestrator.ledger.states import CALL_GRACE, KEY_MARGIN, State
 from orchestrator.plugins import DoubtClass
 from orchestrator.record.record import Record
@@ -222,7 +222,7 @@ def test_an_effect_is_moved_only_from_where_it_is_believed_to_be(
     bench.kernel.execute(SEND_ONE, run_id)
     before = bench.effects(run_id)
     with pytest.raises(LeaseLost, match="somebody else moved it"), bench.record.store.write() as tx:
-        move_effect(tx, before[0]["effect_id"], attempt, state, {"state": State.PLANNED})
+        effect_store.move(tx, before[0]["effect_id"], attempt, state, {"state": State.PLANNED})
     assert bench.effects(run_id) == before
 
 
