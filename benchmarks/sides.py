@@ -29,6 +29,9 @@ FIRST = 16
 TICKS = os.sysconf("SC_CLK_TCK")
 COMMANDS = {"gateway": ["gateway"], "worker": ["worker"], "worker-2": ["worker", "--only-runs"]}
 CONFIG = """
+[plugins]
+modules = ["flows"]
+folder = "{root}"
 [store]
 url = "sqlite:///{folder}/orchestrator.db"
 key_file = "{folder}/keys/kek"
@@ -212,7 +215,7 @@ async def ours(around: Counterparts, folder: Path, *, prefect: str = "http://127
     port = free_port()
     config = folder / "orchestrator.toml"
     config.touch(mode=0o600)  # others must not read its secrets
-    config.write_text(CONFIG.format(folder=folder, port=port, prefect=prefect, **around.ports))
+    config.write_text(CONFIG.format(folder=folder, root=ROOT, port=port, prefect=prefect, **around.ports))
     environment = {
         "ORCHESTRATOR_CONFIG": str(config),
         "ORCHESTRATOR_WEBHOOKS__SHOP__SECRETS": SECRET,

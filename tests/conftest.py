@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import hypothesis
@@ -14,12 +16,28 @@ from orchestrator.record.record import Record, open_record
 from orchestrator.record.store import Store
 from tests.support.clock import HandClock
 from tests.support.kernel_bench import Bench, FakeSystem
+from tests.support.paths import ROOT
 from tests.support.postgres import BLANK, PostgresServer
 
 os.umask(0o077)  # configurations that tests write may hold secrets
 os.environ.pop("COLUMNS", None)  # tables are as wide as the terminal, and a test has none
 hypothesis.settings.register_profile("commit", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("commit")
+
+
+def pytest_configure() -> None:
+    """Refuse an environment whose entry points are those of another commit: what is found would be half of each.
+
+    Raises:
+        UsageError: It is; the message says how to renew it.
+    """
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["orchestrator.connectors"]
+    for found in distributions(name="process-orchestrator"):
+        if {each.name: each.value for each in found.entry_points.select(group="orchestrator.connectors")} != wanted:
+            raise pytest.UsageError(
+                f"{found.locate_file('')} holds an older installation than pyproject.toml: rm -rf *.egg-info, then "
+                "python -m pip install --no-deps --no-build-isolation --editable . (or make lint)"
+            )
 
 
 @pytest.fixture

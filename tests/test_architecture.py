@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("orchestrator", "connectors", "flows")
+PACKAGES = ("orchestrator", "orchestrator_connectors", "flows")
 TABLES = "orchestrator.record.tables"
 OWNERS = {
     "connection_state": "orchestrator.bindings.health",

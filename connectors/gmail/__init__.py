@@ -13,16 +13,16 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from connectors.gmail.mailbox import GmailMailbox
-from connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
-from connectors.mail.message import compose, message_id, tell
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.toolkit.tokens import TokenStore, tokens_from
+from orchestrator_connectors.gmail.mailbox import GmailMailbox
+from orchestrator_connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
+from orchestrator_connectors.mail.message import compose, message_id, tell
 
 if TYPE_CHECKING:
-    from connectors.gmail.client import Client, Conversation
+    from orchestrator_connectors.gmail.client import Client, Conversation
 
 __all__ = ["AppSettings", "GmailAccount", "GmailSettings", "ServiceAccountSettings", "register_connectors"]
 
@@ -184,7 +184,7 @@ class GmailAccount:
     @cached_property
     def _made_client(self) -> Client:
         # Google's libraries take a tenth of a second to import: only who talks to Gmail waits for them.
-        from connectors.gmail.client import Client
+        from orchestrator_connectors.gmail.client import Client
 
         return Client(self._settings)
 

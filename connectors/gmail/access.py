@@ -12,10 +12,10 @@ from google.auth.transport import Request
 from google.oauth2 import credentials as installed
 from google.oauth2 import service_account
 
-from connectors.gmail.failures import not_granted
-from connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
 from orchestrator.errors import AccessDenied
 from orchestrator.toolkit.tokens import Tokens, TokenStore
+from orchestrator_connectors.gmail.failures import not_granted
+from orchestrator_connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
 
 
 class Access(Protocol):

@@ -20,11 +20,11 @@ from googleapiclient.discovery import build_from_document
 from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 
-from connectors.gmail.access import Access, access
-from connectors.gmail.failures import LIBRARIES, grant_refused, scopes_missing, translated
-from connectors.gmail.settings import SCOPES, WIDER, GmailSettings
-from connectors.mail.deadline import Deadline
 from orchestrator.toolkit import within
+from orchestrator_connectors.gmail.access import Access, access
+from orchestrator_connectors.gmail.failures import LIBRARIES, grant_refused, scopes_missing, translated
+from orchestrator_connectors.gmail.settings import SCOPES, WIDER, GmailSettings
+from orchestrator_connectors.mail.deadline import Deadline
 
 T = TypeVar("T")
 

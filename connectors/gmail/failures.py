@@ -17,9 +17,9 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from googleapiclient.errors import Error as ClientError
 from googleapiclient.errors import HttpError
 
-from connectors.gmail.settings import SCOPES
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.toolkit.tokens import AUTHORIZE as AGAIN
+from orchestrator_connectors.gmail.settings import SCOPES
 
 LIBRARIES = (
     ClientError,

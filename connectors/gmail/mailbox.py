@@ -19,7 +19,7 @@ from orchestrator.capabilities import MailPage, RawMail
 from orchestrator.errors import Rejected
 
 if TYPE_CHECKING:
-    from connectors.gmail.client import Conversation
+    from orchestrator_connectors.gmail.client import Conversation
 
 _PAGE = 50
 _OVERLAP_SECONDS = 24 * 60 * 60

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, FilePath, SecretStr, StringConstraints, field_validator, model_validator
 
-from connectors.mail.settings import DOMAIN, is_local, mailbox
 from orchestrator.capabilities import EmailAddress
+from orchestrator_connectors.mail.settings import DOMAIN, is_local, mailbox
 
 SEND = "https://www.googleapis.com/auth/gmail.send"
 READ = "https://www.googleapis.com/auth/gmail.readonly"

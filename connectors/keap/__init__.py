@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from connectors.keap import cards, hooks, orders
-from connectors.keap.access import AppAccess
-from connectors.keap.api import Desk, KeapApi
-from connectors.keap.settings import KeapSettings
 from orchestrator.capabilities import Contacts, OrderRecords, Purchase, Receipt
 from orchestrator.errors import ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.plugins.subscriptions import Change, Subscription
 from orchestrator.toolkit.known_record import KnownRecord
+from orchestrator_connectors.keap import cards, hooks, orders
+from orchestrator_connectors.keap.access import AppAccess
+from orchestrator_connectors.keap.api import Desk, KeapApi
+from orchestrator_connectors.keap.settings import KeapSettings
 
 __all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
 

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import httpx
 
-from connectors.keap.settings import KeapSettings
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.toolkit.http import HttpSettings, HttpSystem
 from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
+from orchestrator_connectors.keap.settings import KeapSettings
 
 _KEY_HEADER = "X-Keap-API-Key"
 

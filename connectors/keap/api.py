@@ -10,11 +10,11 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from connectors.keap.access import Access, AppAccess, KeyAccess
-from connectors.keap.quota import Quota
-from connectors.keap.settings import KeapSettings
 from orchestrator.errors import RateLimited, Rejected, Unavailable
 from orchestrator.toolkit.http import HttpSystem, Talk, refusal
+from orchestrator_connectors.keap.access import Access, AppAccess, KeyAccess
+from orchestrator_connectors.keap.quota import Quota
+from orchestrator_connectors.keap.settings import KeapSettings
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

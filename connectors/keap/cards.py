@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from connectors.keap.api import Desk, Page
 from orchestrator.capabilities import EmailAddress, Receipt
 from orchestrator.errors import NotFound, Rejected, Unavailable
+from orchestrator_connectors.keap.api import Desk, Page
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
 _MEANS_MORE = frozenset("*;")

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, Field, RootModel, ValidationError
 
-from connectors.keap.api import Desk, Page
 from orchestrator.errors import Rejected
 from orchestrator.plugins.subscriptions import Change, Subscription
+from orchestrator_connectors.keap.api import Desk, Page
 
 _VERIFIED = "verified"
 _PATH = "/rest/v1/hooks"

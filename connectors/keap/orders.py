@@ -8,10 +8,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from connectors.keap.api import Desk, Page
-from connectors.keap.cards import Card, cards_of
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.errors import NotFound
+from orchestrator_connectors.keap.api import Desk, Page
+from orchestrator_connectors.keap.cards import Card, cards_of
 
 _NOT_REFUNDED = frozenset({"", "NONE"})
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from connectors.mail.examining import explained
-from connectors.mail.imap import ImapMailbox
-from connectors.mail.message import message_id, tell
-from connectors.mail.oauth import MailTokens
-from connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
-from connectors.mail.smtp import SmtpMailer
-from connectors.mail.watch import ImapWatch
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConfigurationError
 from orchestrator.plugins import Connector, DoubtClass, MailWatch, RegisterConnector, Settlement, hookimpl
+from orchestrator_connectors.mail.examining import explained
+from orchestrator_connectors.mail.imap import ImapMailbox
+from orchestrator_connectors.mail.message import message_id, tell
+from orchestrator_connectors.mail.oauth import MailTokens
+from orchestrator_connectors.mail.settings import ImapSettings, MailSettings, SmtpSettings
+from orchestrator_connectors.mail.smtp import SmtpMailer
+from orchestrator_connectors.mail.watch import ImapWatch
 
 __all__ = ["ImapSettings", "MailAccount", "MailSettings", "SmtpSettings", "register_connectors"]
 

@@ -13,11 +13,11 @@ from functools import cached_property
 from imap_tools import BaseMailBox
 from imap_tools.errors import MailboxLoginError
 
-from connectors.mail.deadline import Deadline
-from connectors.mail.oauth import TOKEN_REMEDY, MailTokens
-from connectors.mail.settings import ImapSettings
-from connectors.mail.wire import Wire
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.oauth import TOKEN_REMEDY, MailTokens
+from orchestrator_connectors.mail.settings import ImapSettings
+from orchestrator_connectors.mail.wire import Wire
 
 TEMPORARY = re.compile(rb"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT|THROTTLED|CONTACTADMIN)\]", re.IGNORECASE)
 """Refusals that pass by themselves (RFC 5530)."""

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal
 
-from connectors.mail.settings import ServerSettings
 from orchestrator.errors import RateLimited, Unavailable
 from orchestrator.toolkit import within
+from orchestrator_connectors.mail.settings import ServerSettings
 
 _STEP_SECONDS = 2.0
 _GREETINGS = {"smtp": b"220", "imap": b"* "}

@@ -15,9 +15,9 @@ from email.utils import parsedate_to_datetime
 from imap_tools import BaseMailBox
 from imap_tools.errors import MailboxFolderSelectError
 
-from connectors.mail.conversation import TEMPORARY
-from connectors.mail.settings import ImapSettings
 from orchestrator.errors import AccessDenied, Unavailable
+from orchestrator_connectors.mail.conversation import TEMPORARY
+from orchestrator_connectors.mail.settings import ImapSettings
 
 _WINDOW = 50_000
 """The library reads answers of at most a million characters, and a UID takes up to eleven."""

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 from imap_tools import ImapToolsError
 
-from connectors.mail.conversation import Conversation, conversation, translated
-from connectors.mail.deadline import Deadline
-from connectors.mail.folder import Folder, Outline, where_sent_lies
-from connectors.mail.oauth import MailTokens
-from connectors.mail.settings import ImapSettings, MailSettings
-from connectors.mail.wire import Wire
 from orchestrator.capabilities import MailPage, RawMail
 from orchestrator.errors import Rejected
+from orchestrator_connectors.mail.conversation import Conversation, conversation, translated
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.folder import Folder, Outline, where_sent_lies
+from orchestrator_connectors.mail.oauth import MailTokens
+from orchestrator_connectors.mail.settings import ImapSettings, MailSettings
+from orchestrator_connectors.mail.wire import Wire
 
 _PAGE = 100
 """Servers refuse command lines of more than some 8000 characters (RFC 7162 section 4)."""

@@ -11,10 +11,10 @@ import secrets
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from connectors.mail.settings import OAuthSettings
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.toolkit.http import HttpSettings, HttpSystem
 from orchestrator.toolkit.tokens import AUTHORIZE, Tokens, TokenStore, tokens_from
+from orchestrator_connectors.mail.settings import OAuthSettings
 
 TOKEN_REMEDY = f"see that username is the account's and oauth.scope what the provider asks for, and {AUTHORIZE}"
 """What a person does about a token that a mail server refuses."""

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
 
-from connectors.mail.deadline import Deadline
-from connectors.mail.message import compose, message_id
-from connectors.mail.oauth import TOKEN_REMEDY, MailTokens, proof
-from connectors.mail.settings import MailSettings
-from connectors.mail.wire import Wire
 from orchestrator.capabilities import OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.message import compose, message_id
+from orchestrator_connectors.mail.oauth import TOKEN_REMEDY, MailTokens, proof
+from orchestrator_connectors.mail.settings import MailSettings
+from orchestrator_connectors.mail.wire import Wire
 
 _SUCCESS = range(200, 300)
 _TEMPORARY = range(400, 500)

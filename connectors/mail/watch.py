@@ -16,15 +16,15 @@ from typing import TypeVar
 
 from imap_tools import ImapToolsError
 
-from connectors.mail.conversation import Client, Conversation
-from connectors.mail.deadline import Deadline
-from connectors.mail.folder import Folder
-from connectors.mail.imap import position, read_page, within_time
-from connectors.mail.oauth import MailTokens
-from connectors.mail.settings import ImapSettings, MailSettings
-from connectors.mail.wire import Wire
 from orchestrator.capabilities import MailPage
 from orchestrator.errors import Unavailable
+from orchestrator_connectors.mail.conversation import Client, Conversation
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.folder import Folder
+from orchestrator_connectors.mail.imap import position, read_page, within_time
+from orchestrator_connectors.mail.oauth import MailTokens
+from orchestrator_connectors.mail.settings import ImapSettings, MailSettings
+from orchestrator_connectors.mail.wire import Wire
 
 T = TypeVar("T")
 LONGEST_IDLE_SECONDS = 28 * 60.0

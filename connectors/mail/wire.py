@@ -6,8 +6,8 @@ import socket
 import ssl
 from functools import cached_property
 
-from connectors.mail.deadline import Deadline
-from connectors.mail.settings import ServerSettings
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.settings import ServerSettings
 
 
 class Wire:

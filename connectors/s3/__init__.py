@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from connectors.s3.settings import S3Object, S3Role, S3Settings
 from orchestrator.capabilities import Asset, FileLinks, Link
 from orchestrator.errors import AccessDenied, ConfigurationError, ConnectorError, NotFound, Rejected, Unavailable
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.toolkit import within
+from orchestrator_connectors.s3.settings import S3Object, S3Role, S3Settings
 
 if TYPE_CHECKING:
-    from connectors.s3.bucket import Bucket
+    from orchestrator_connectors.s3.bucket import Bucket
 
 __all__ = ["S3Files", "S3Object", "S3Role", "S3Settings", "register_connectors"]
 
@@ -122,7 +122,7 @@ class S3Files:
         """Say in the orchestrator's words what goes wrong."""
         from botocore.exceptions import ClientError
 
-        from connectors.s3.failures import LIBRARY, failure, refusal
+        from orchestrator_connectors.s3.failures import LIBRARY, failure, refusal
 
         try:
             return question()
@@ -146,7 +146,7 @@ class S3Files:
 
     def _bucket(self) -> Bucket:
         """Return the bucket, made at the first call: making it may ask the machine's role over the network."""
-        from connectors.s3.bucket import Bucket
+        from orchestrator_connectors.s3.bucket import Bucket
 
         made = self._made
         with made.once:

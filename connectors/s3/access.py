@@ -30,9 +30,9 @@ from botocore.session import Session, get_session
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from connectors.s3.failures import answer_in
-from connectors.s3.settings import S3Role, S3Settings
 from orchestrator.errors import AccessDenied, Unavailable
+from orchestrator_connectors.s3.failures import answer_in
+from orchestrator_connectors.s3.settings import S3Role, S3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

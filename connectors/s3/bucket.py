@@ -11,10 +11,18 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from botocore.exceptions import ClientError
 
-from connectors.s3.access import Access
-from connectors.s3.failures import KEEP_OUT, clock_is_off, code_of, headers_of, no_store, refusal, status_of
-from connectors.s3.settings import S3Settings
 from orchestrator.errors import AccessDenied, NotFound, Rejected
+from orchestrator_connectors.s3.access import Access
+from orchestrator_connectors.s3.failures import (
+    KEEP_OUT,
+    clock_is_off,
+    code_of,
+    headers_of,
+    no_store,
+    refusal,
+    status_of,
+)
+from orchestrator_connectors.s3.settings import S3Settings
 
 LONGEST_LINK = timedelta(days=7)
 """Signature version 4 allows no more (docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html)."""

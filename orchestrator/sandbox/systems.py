@@ -28,6 +28,7 @@ from typing import Any, Self
 from orchestrator.bootstrap import Application
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.kit.starting import PROJECT
 from orchestrator.prefect_lane.auth import auth_string, headers
 from orchestrator.private_files import private_file
 from orchestrator.sandbox.configuration import PACKAGED, as_toml, moved
@@ -132,6 +133,7 @@ class Sandbox:
             "gateway.port": self._gateway_port,
             "gateway.status_port": self._status_port,
             "service.data": str(self.data),
+            "plugins.folder": str(PROJECT),
             **{f"bindings.{need}": name for need, name in self._bindings.items()},
             **self._start_gmail(),
         }

@@ -138,6 +138,6 @@ def test_a_process_that_is_switched_off_needs_nothing(tmp_path: Path) -> None:
 
 def test_a_lost_process_is_explained_by_its_broken_plugin(tmp_path: Path) -> None:
     settings = load(tmp_path, "processes.monthly-report.enabled = true")
-    host = PluginHost(disabled=["flows"], extra={"reports": object()})
+    host = PluginHost(extra={"reports": object()})
     [problem] = connect(settings, host).compatibility(host.processes())
     assert 'plug-in "reports" is broken: has no hook register_processes' in problem.remedy

@@ -65,7 +65,7 @@ def shop(folder: Path, bindings: str, *, build: type[Shelf] = Shelf) -> Applicat
         "shelf": offering(replace(SHELF, build=build)),
     }
     settings = load(folder, store + connection + bindings + hook)
-    return Application(settings, plugins=PluginHost(disabled=["flows"], extra=plugins))
+    return Application(settings, plugins=PluginHost(extra=plugins))
 
 
 def work(app: Application) -> None:

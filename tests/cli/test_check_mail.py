@@ -9,7 +9,7 @@ import pytest
 from orchestrator.bootstrap import Application, use
 from tests.support.app_with_fakes import CONFIG as OFFICE
 from tests.support.app_with_fakes import Office
-from tests.support.configurations import load
+from tests.support.configurations import FLOWS, load
 from tests.support.console import Console
 
 CONFIG = """
@@ -49,7 +49,7 @@ def console(capsys: pytest.CaptureFixture[str]) -> Console:
 
 
 def problems(folder: Path, config: str) -> list[str]:
-    app = Application(load(folder, config))
+    app = Application(load(folder, FLOWS + config))
     return [str(problem).partition(": ")[2] for problem in app.connections.compatibility(app.plugins.processes())]
 
 

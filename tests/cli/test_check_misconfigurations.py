@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from connectors.gmail.settings import READ, SEND
 from orchestrator.sandbox.dropbox_server import Fault
+from orchestrator_connectors.gmail.settings import READ, SEND
 from tests.support import misconfigured_business
 from tests.support.console import Console
 from tests.support.misconfigured_business import SUPPORT, Business, Mistake, Verdict
@@ -134,7 +134,7 @@ FITTED = (
     Mistake(
         what="a plug-in to leave out that there is not",
         names="disabled",
-        instead={"": '[plugins]\ndisabled = ["s4"]\n'},
+        instead={"disabled = []": 'disabled = ["s4"]'},
     ),
 )
 SYSTEMS = {

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.configurations import FLOWS
 from tests.support.dns_lookups import foreign, record_lookups
+from tests.support.paths import ROOT
 
-CONFIG = 'prefect.api_url = "http://127.0.0.1:9/api"\nstore = {url = "sqlite:///r.db", key_file = "kek"}\n'
+CONFIG = FLOWS + 'prefect.api_url = "http://127.0.0.1:9/api"\nstore = {url = "sqlite:///r.db", key_file = "kek"}\n'
 RUN = ["run", "lost-download", "--email", "ann@example.com"]
 COMMANDS = ("plugins", "processes", "check", "connections", "runs", "decisions", "inbox", "effects", "audit tail")
 LIBRARY = ("orchestrator.process", "flows", "orchestrator.worker.main", "orchestrator.testing.mail")
@@ -28,7 +30,7 @@ def seen(folder: Path, *arguments: str) -> tuple[str, set[str]]:
     told = record_lookups(folder)
     (folder / "orchestrator.toml").write_text(CONFIG)
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    environment = {**kept, "HOME": str(folder), "PYTHONPATH": str(folder), "TERM": "dumb"}
+    environment = {**kept, "HOME": str(folder), "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "TERM": "dumb"}
     terminal, end = pty.openpty()
     command = [sys.executable, *arguments]
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end):

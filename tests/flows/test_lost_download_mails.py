@@ -143,4 +143,6 @@ def test_a_process_and_its_fakes_need_no_database_no_vendor_and_no_network() -> 
     loaded = set(done.stdout.split())
     assert {"flows", "prefect"} <= loaded
     vendors = {"boto3", "botocore", "imap_tools", "googleapiclient", "dropbox", "smtplib", "imaplib"}
-    assert not loaded & (vendors | {"sqlalchemy", "alembic", "psycopg", "connectors", "moto", "aiosmtpd", "pymap"})
+    assert not loaded & (
+        vendors | {"sqlalchemy", "alembic", "psycopg", "orchestrator_connectors", "moto", "aiosmtpd", "pymap"}
+    )

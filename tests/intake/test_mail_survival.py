@@ -15,7 +15,6 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import func, select
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.builtin.inbox import HostInbox
 from orchestrator.capabilities import Inbox, Value
 from orchestrator.errors import ConnectorError
@@ -27,6 +26,7 @@ from orchestrator.record.store import Store
 from orchestrator.record.tables import inbox, run
 from orchestrator.record.verify import verify
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from tests.support.crashing_store import Crash, CrashingStore
 from tests.support.deep import cases
 from tests.support.dovecot import PASSWORD, DovecotServer

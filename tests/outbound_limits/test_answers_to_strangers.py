@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from email.headerregistry import Address
 
-from connectors.mail.message import compose
 from orchestrator.capabilities import (
     OutgoingMail,
 )
 from orchestrator.intake.mailboxes import MailIntake
 from orchestrator.kernel.runs import RunState
 from orchestrator.record.record import Record
+from orchestrator_connectors.mail.message import compose
 from tests.support.answering_shop import ACKNOWLEDGE, ANN, ECHO, AnsweringShop
 from tests.support.clock import HandClock
 

@@ -92,7 +92,7 @@ def test_another_plugins_capability_can_be_given_and_needed() -> None:
     diary = replace(SHELF, name="diary", provides=(Calendar,), build=Diary)
     giving = plugin(register_connectors=lambda register: register(diary))
     needing = with_processes(Process(Definition(needs={"calendar": Calendar})))
-    host = PluginHost(disabled=["flows"], extra={"acme": bringing(CALENDAR), "giving": giving, "needing": needing})
+    host = PluginHost(extra={"acme": bringing(CALENDAR), "giving": giving, "needing": needing})
     assert "diary" in host.connectors()
     assert list(host.processes()) == ["monthly-report"]
     assert host.capabilities().of(Calendar) == CALENDAR

@@ -45,18 +45,18 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
         "import sys\n"
         "from orchestrator.plugins.host import PluginHost\n"
         "host = PluginHost()\n"
-        "assert {'s3', 'flows'} <= host.names()\n"
-        "assert not {'connectors', 'flows', 'prefect'} & sys.modules.keys(), 'imported by a look at the names'\n"
+        "assert {'s3'} <= host.names()\n"
+        "assert not {'orchestrator_connectors', 'prefect'} & sys.modules.keys(), 'imported by a look at the names'\n"
         "assert host.connectors()\n"
-        "assert 'connectors' in sys.modules\n"
-        "assert not {'flows', 'prefect'} & sys.modules.keys(), 'imported by a look at the connectors'\n"
+        "assert 'orchestrator_connectors' in sys.modules\n"
+        "assert not {'prefect'} & sys.modules.keys(), 'imported by a look at the connectors'\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
 
 
 def test_processes_are_loaded_from_their_own_group() -> None:
     process = Process(Definition())
-    host = PluginHost(disabled=["flows"], extra={"acme": with_processes(process)})
+    host = PluginHost(extra={"acme": with_processes(process)})
     assert host.processes() == {"monthly-report": process}
     assert host.reports[-1] == PluginReport(
         name="acme", distribution="", version="", group=PROCESSES, state="loaded", offers=("monthly-report",)
@@ -66,7 +66,7 @@ def test_processes_are_loaded_from_their_own_group() -> None:
 def test_one_plugin_may_offer_connectors_and_processes() -> None:
     both = offering(SHELF)
     both.register_processes = with_processes(Process(Definition())).register_processes  # type: ignore[attr-defined]
-    host = PluginHost(disabled=["flows"], extra={"acme": both})
+    host = PluginHost(extra={"acme": both})
     assert "shelf" in host.connectors()
     assert list(host.processes()) == ["monthly-report"]
 
@@ -250,9 +250,9 @@ def test_the_orchestrators_own_connectors_cannot_be_taken_over() -> None:
 
 def test_of_two_processes_with_one_name_the_later_is_refused() -> None:
     plugins = {name: with_processes(Process(Definition())) for name in ("acme", "apex")}
-    host = PluginHost(disabled=["flows"], extra=plugins)
+    host = PluginHost(extra=plugins)
     host.processes()
-    assert [report.state for report in host.reports] == ["loaded", "disabled", "loaded", "broken"]
+    assert [report.state for report in host.reports] == ["loaded", "loaded", "broken"]
     assert 'process "monthly-report" is offered by plug-in "acme" too' in host.reports[-1].problem
 
 
@@ -304,7 +304,7 @@ def test_a_list_of_entry_points_that_cannot_be_read_takes_nothing_else_down(
 def test_an_installed_package_cannot_take_over_a_connector_of_the_orchestrator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "from connectors.s3 import register_connectors\n"
+    source = "from orchestrator_connectors.s3 import register_connectors\n"
     install(tmp_path, "aaa", f"[{CONNECTORS}]\naaa = aaa_plugin\n", aaa_plugin=source)
     monkeypatch.syspath_prepend(tmp_path)
     host = PluginHost()

@@ -24,9 +24,6 @@ directory = "rooms"
 
 [bindings]
 calendar = "rooms"
-
-[plugins]
-disabled = ["flows"]
 """
 
 CONTRACT = """
@@ -139,7 +136,7 @@ def test_a_run_is_recorded_step_by_step_and_reads_the_same_once_the_packages_are
 
 
 def test_without_the_capability_its_connector_and_its_process_are_refused_by_name(home: Path, installed: Path) -> None:
-    (home / "orchestrator.toml").write_text('[plugins]\ndisabled = ["flows", "acme-calendar"]\n')
+    (home / "orchestrator.toml").write_text('[plugins]\ndisabled = ["acme-calendar"]\n')
     problems = {each["name"]: each["problem"] for each in told(home, installed, "plugins")}
     remedy = "install the plug-in that brings it, or let it call register with a Capability of Calendar"
     assert remedy in problems["acme-roombook"]

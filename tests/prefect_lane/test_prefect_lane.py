@@ -269,7 +269,7 @@ def apart(sandbox: Sandbox, folder: Path, text: str, **plugins: ModuleType) -> A
     login = auth_string(sandbox.settings())
     prefect = f"prefect = {{api_url = '{sandbox.prefect_url}/api', work_pool = '{pool}', auth_string = '{login}'}}\n"
     store = f"store = {{url = 'sqlite:///{folder}/record.db', key_file = '{folder}/keys/kek'}}\n"
-    return Application(load(folder, prefect + store + text), plugins=PluginHost(disabled=["flows"], extra=plugins))
+    return Application(load(folder, prefect + store + text), plugins=PluginHost(extra=plugins))
 
 
 def start(app: Application) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.s3 import S3Files, S3Settings
-from connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 from orchestrator.sandbox import shop
 from orchestrator.sandbox.object_store import ObjectStore, content_of
+from orchestrator_connectors.s3 import S3Files, S3Settings
+from orchestrator_connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 
 
 def connect(made: shop.Shop) -> ShopSqlOrders:

@@ -28,7 +28,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def host() -> PluginHost:
-    return PluginHost()
+    return PluginHost(modules=["flows"])
 
 
 @pytest.fixture

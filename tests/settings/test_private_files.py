@@ -16,9 +16,10 @@ import pytest
 from orchestrator.private_files import close_to_others, private_file, private_folder
 from orchestrator.record.record import open_record
 from orchestrator.service.lock import locked
+from tests.support.configurations import FLOWS
 
-CONFIG = """
-store = {url = "sqlite:///data/deep/r.db", key_file = "data/keys/kek"}
+CONFIG = f"""{FLOWS}
+store = {{url = "sqlite:///data/deep/r.db", key_file = "data/keys/kek"}}
 service.data = "data"
 prefect.api_url = "http://127.0.0.1:9/api"
 """

@@ -90,9 +90,8 @@ class Office:
         self.mailer = Untraceable()
         self.mailbox = mailbox or FakeMailbox()
         self.notifier = FakeNotifier()
-        self.app = Application(
-            load(folder, config.format(folder=folder)), plugins=PluginHost(extra={"fakes": self._plugin()}), clock=clock
-        )
+        plugins = PluginHost(modules=["flows"], extra={"fakes": self._plugin()})
+        self.app = Application(load(folder, config.format(folder=folder)), plugins=plugins, clock=clock)
 
     def serve(self, email: str) -> str:
         """Execute lost-download as far as it gets; return the run."""

@@ -28,6 +28,7 @@ from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import QUERY, create_shop
 from orchestrator.sandbox.systems import PASSWORD, SUPPORT, customers
 from orchestrator.settings import load_settings
+from tests.support.configurations import FLOWS
 from tests.support.gateways import PATIENCE_SECONDS, wait_until
 from tests.support.paths import ROOT
 from tests.support.postgres import PostgresServer, free_port
@@ -37,7 +38,7 @@ PRODUCTION = ROOT / "docs" / "production.md"
 LEASE_SECONDS = 2
 START_SECONDS = 180
 """All programs start at once; Prefect's server alone takes 10 s of CPU."""
-CONFIG = f"""
+CONFIG = f"""{FLOWS}
 [worker]
 lease_seconds = {LEASE_SECONDS}
 

@@ -8,6 +8,10 @@ import pytest
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import Settings, load_settings
+from tests.support.paths import ROOT
+
+FLOWS = f'plugins = {{modules = ["flows"], folder = "{ROOT}"}}\n'
+"""The first line of a configuration with the processes of this repository."""
 
 
 def load(folder: Path, text: str = "", secrets: dict[str, str] | None = None, /, **variables: str) -> Settings:

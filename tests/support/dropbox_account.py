@@ -8,10 +8,10 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from connectors.dropbox import DropboxFiles, DropboxSettings
 from orchestrator.capabilities import Asset
 from orchestrator.sandbox.dropbox_server import APP_KEY, APP_SECRET, DropboxServer
 from orchestrator.toolkit.tokens import Tokens, TokenStore
+from orchestrator_connectors.dropbox import DropboxFiles, DropboxSettings
 
 HOUR = timedelta(hours=1)
 THREE_DAYS = timedelta(days=3)

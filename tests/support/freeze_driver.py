@@ -13,10 +13,10 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.errors import RunError
 from orchestrator.kernel.runs import Run, Runs
 from orchestrator.record.record import open_record
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from tests.support.kernel_bench import Bench, process, send_one
 
 SHOP, PASSWORD = "support@shop.example", "shop"

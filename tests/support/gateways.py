@@ -19,6 +19,7 @@ import uvicorn
 
 from orchestrator.bootstrap import Application
 from orchestrator.gateway import serving
+from tests.support.configurations import FLOWS
 from tests.support.webhooks import SECRET, order, signed
 
 PATIENCE_SECONDS = 60
@@ -89,7 +90,8 @@ class Process:
         self.folder = folder
         self.port, self.status_port = _lasting_port(), _lasting_port()
         (folder / "o.toml").write_text(
-            f'store = {{url = "sqlite:///{folder}/r.db", key_file = "{folder}/key"}}\ngateway.port = {self.port}\n'
+            f'{FLOWS}store = {{url = "sqlite:///{folder}/r.db", key_file = "{folder}/key"}}\n'
+            f"gateway.port = {self.port}\n"
             f"gateway.status_port = {self.status_port}\n{settings}"
             '[webhooks.shop]\nprocess = "lost-download"\nverify = "standard-webhooks"\n'
             f'secrets = ["{SECRET}"]\ninput.email = "/customer/email"\n'

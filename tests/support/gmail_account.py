@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from connectors.gmail import GmailAccount, GmailSettings
-from connectors.gmail.settings import SCOPES
 from orchestrator.sandbox.gmail import Consents, GmailServer
+from orchestrator_connectors.gmail import GmailAccount, GmailSettings
+from orchestrator_connectors.gmail.settings import SCOPES
 
 SHOP, ANN = "support@shop.example", "ann@example.com"
 UNKNOWN = "nobody@example.com"

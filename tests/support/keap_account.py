@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from connectors.keap import KeapAccount, KeapSettings
 from orchestrator.errors import ConnectorError
 from orchestrator.sandbox.keap import ASSETS, KeapServer, fill
 from orchestrator.sandbox.shop import ONE_PURCHASE
 from orchestrator.toolkit.tokens import TokenStore, tokens_from
+from orchestrator_connectors.keap import KeapAccount, KeapSettings
 
 ANNA = ONE_PURCHASE
 

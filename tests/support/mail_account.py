@@ -88,7 +88,7 @@ class MailBench:
         text = CONFIG.format(
             folder=folder, shop=SHOP, owner=ANN, smtp=smtp_port, imap=server.imap_port, sent=sent, settle=SETTLE_SECONDS
         )
-        self.app = Application(load(folder, text), plugins=PluginHost(), clock=clock)
+        self.app = Application(load(folder, text), plugins=PluginHost(modules=["flows"]), clock=clock)
         self._runs: dict[str, str] = {}
 
     def __enter__(self) -> Self:

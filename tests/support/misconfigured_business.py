@@ -17,7 +17,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from connectors.gmail.settings import SCOPES
 from orchestrator.bootstrap import application, use
 from orchestrator.config_file import CONFIG_VARIABLE
 from orchestrator.errors import OrchestratorError
@@ -28,8 +27,10 @@ from orchestrator.sandbox.gmail import Consents, GmailBox, GmailServer
 from orchestrator.sandbox.keap import ASSETS, KeapServer, fill
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
+from orchestrator_connectors.gmail.settings import SCOPES
 from tests.support import certificates
 from tests.support.console import Console
+from tests.support.paths import ROOT
 from tests.support.strict_s3 import DRESS, REGION, StrictS3
 
 SUPPORT, PASSWORD = "support@shop.example", "s3cret-of-the-mailbox"
@@ -37,6 +38,11 @@ ROBOT = "robot@project.iam.gserviceaccount.com"
 WEBHOOK_SECRET = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 
 CONFIG = Template("""
+[plugins]
+modules = ["flows"]
+folder = "$root"
+disabled = []
+
 [store]
 url = "sqlite:///$folder/record.db"
 key_file = "$folder/keys/kek"
@@ -233,7 +239,7 @@ class Business:
         assets = ", ".join(f'"{sku}" = "{asset}"' for sku, asset in ASSETS.items())
         return CONFIG.substitute(
             self.places, folder="FOLDER", anna=shop.ONE_PURCHASE, query=self.shop.query, region=REGION, known=DRESS.key,
-            support=SUPPORT, app_key=APP_KEY, assets=assets,
+            root=ROOT, support=SUPPORT, app_key=APP_KEY, assets=assets,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connectors.mail import ImapSettings, MailSettings, SmtpSettings
+from orchestrator_connectors.mail import ImapSettings, MailSettings, SmtpSettings
 
 DATE = '"22-Nov-2026 08:30:00 +0000"'
 Answers = dict[str, tuple[str, str | None]]

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connectors.mail.settings import MailSettings, SmtpSettings
-from connectors.mail.smtp import SmtpMailer
+from orchestrator_connectors.mail.settings import MailSettings, SmtpSettings
+from orchestrator_connectors.mail.smtp import SmtpMailer
 
 SHOP = "support@shop.example"
 WELL = {

@@ -157,7 +157,7 @@ input.email = "/event/email"
 
 def plugins() -> PluginHost:
     """Return plug-ins that offer the sample processes, and nothing else."""
-    return PluginHost(disabled=["flows"], extra={"acme": with_processes(Process(SERVE), Process(FAILING))})
+    return PluginHost(extra={"acme": with_processes(Process(SERVE), Process(FAILING))})
 
 
 def configured(folder: Path, url: str = "", text: str = HOOKS, *, clock: Clock = utc_now) -> Application:

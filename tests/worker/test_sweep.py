@@ -49,7 +49,7 @@ def worker(folder: Path, body: Callable[[Order], str]) -> Application:
         f"worker = {{in_flight = {ROOM}}}\n",
     )
     process = Process(ProcessDefinition("serve", _named(body), case_key=lambda order: order.email))
-    return Application(settings, plugins=PluginHost(disabled=["flows"], extra={"acme": with_processes(process)}))
+    return Application(settings, plugins=PluginHost(extra={"acme": with_processes(process)}))
 
 
 def _named(body: Callable[[Order], str]) -> Callable[[Order], str]:

@@ -15,13 +15,13 @@ import pytest
 from dropbox import exceptions
 from pydantic import ValidationError
 
-from connectors.dropbox import DropboxFiles, DropboxSettings, _refusal, _refused, register_connectors
 from orchestrator.capabilities import FileLinks
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import Connector
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.sandbox.dropbox_server import APP_KEY, DropboxServer, Fault
 from orchestrator.toolkit.tokens import Tokens, TokenStore
+from orchestrator_connectors.dropbox import DropboxFiles, DropboxSettings, _refusal, _refused, register_connectors
 from tests.support.dropbox_account import CONTENT, DRESS, HOUR, JSON, PATH, SLOW_DOWN, connect
 
 

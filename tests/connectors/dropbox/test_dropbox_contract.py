@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from connectors.dropbox import TEMPORARY, DropboxFiles
 from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
 from orchestrator.plugins import DoubtClass, Settlement
@@ -17,6 +16,7 @@ from orchestrator.sandbox.dropbox_server import APP_SECRET, DropboxServer, Fault
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.dropbox import TEMPORARY, DropboxFiles
 from tests.support.dropbox_account import (
     CONTENT,
     DRESS,

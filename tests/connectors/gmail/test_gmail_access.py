@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pydantic import ValidationError
 
-from connectors.gmail import GmailAccount
-from connectors.gmail.settings import READ, SCOPES, SEND
 from orchestrator.bootstrap import Application, use
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConfigurationError, Unavailable
 from orchestrator.sandbox.gmail import Answer, Fault, GmailBox, GmailServer, refusal
+from orchestrator_connectors.gmail import GmailAccount
+from orchestrator_connectors.gmail.settings import READ, SCOPES, SEND
 from tests.support.configurations import load
 from tests.support.console import Console
 from tests.support.gmail_account import ANN, SHOP, account, granted, settings
@@ -312,7 +312,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.support.gmail_account import settings
-from connectors.gmail import GmailAccount
+from orchestrator_connectors.gmail import GmailAccount
 GmailAccount(settings("http://127.0.0.1:9", Path("{tmp_path}/token"))).settlement("send")
 print([name for name in ("googleapiclient", "google.auth", "httplib2") if name in sys.modules])
 """

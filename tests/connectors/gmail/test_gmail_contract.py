@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import pytest
 
-from connectors.gmail import GmailAccount
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass
@@ -19,6 +18,7 @@ from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServ
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
+from orchestrator_connectors.gmail import GmailAccount
 from tests.support.gmail_account import ANN, SHOP, UNKNOWN, account, granted
 
 

@@ -14,8 +14,8 @@ from google.auth import exceptions as auth
 from googleapiclient import errors as client
 from httplib2 import error as transport
 
-from connectors.gmail.failures import LIBRARIES, grant_refused, translated
 from orchestrator.errors import AccessDenied, RateLimited, Rejected, Unavailable
+from orchestrator_connectors.gmail.failures import LIBRARIES, grant_refused, translated
 
 PLACE = "Gmail at gmail.googleapis.com"
 BY_STATUS = "HttpError BatchError ResumableUploadError"

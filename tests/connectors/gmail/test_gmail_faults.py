@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gmail import GmailAccount
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
 from orchestrator.testing.contracts.mailbox import letter
 from orchestrator.toolkit.deadline import call_limited
+from orchestrator_connectors.gmail import GmailAccount
 from tests.support.certificates import authority
 from tests.support.gmail_account import ANN, SHOP, account, granted
 from tests.support.slow_reader import LARGE, slow_reader

@@ -8,11 +8,11 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.gmail.client import Conversation
-from connectors.gmail.mailbox import GmailMailbox, is_incoming
 from orchestrator.sandbox.gmail import GmailBox
 from orchestrator.sandbox.gmail.account import Refused
 from orchestrator.testing.contracts.mailbox import letter
+from orchestrator_connectors.gmail.client import Conversation
+from orchestrator_connectors.gmail.mailbox import GmailMailbox, is_incoming
 from tests.support.deep import cases
 
 HOUR = 60 * 60

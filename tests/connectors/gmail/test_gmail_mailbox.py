@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gmail import GmailAccount
-from connectors.gmail.mailbox import Cursor
 from orchestrator.capabilities import MailPage, OutgoingMail
 from orchestrator.errors import Rejected, Unavailable
 from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer, refusal
 from orchestrator.testing.contracts.mailbox import letter
+from orchestrator_connectors.gmail import GmailAccount
+from orchestrator_connectors.gmail.mailbox import Cursor
 from tests.support.gmail_account import ANN, SHOP, account
 
 DAY = 24 * 60 * 60

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gmail.failures import _GRANT_REMEDIES, _REMEDIES
-from connectors.gmail.settings import SCOPES, GmailSettings
 from orchestrator.bindings import connect
 from orchestrator.plugins.host import PluginHost
 from orchestrator.settings import load_settings
+from orchestrator_connectors.gmail.failures import _GRANT_REMEDIES, _REMEDIES
+from orchestrator_connectors.gmail.settings import SCOPES, GmailSettings
 from tests.support.paths import ROOT
 
 MANUAL = (ROOT / "docs" / "connectors" / "gmail.md").read_text()

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.gmail.settings import READ, SEND
 from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
 from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer, refusal
+from orchestrator_connectors.gmail.settings import READ, SEND
 from tests.support.certificates import authority
 from tests.support.gmail_account import SHOP, account, granted, settings
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.keap import KeapAccount, KeapSettings, register_connectors
 from orchestrator.capabilities import Contacts, OrderRecords
 from orchestrator.errors import AccessDenied, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass
 from orchestrator.sandbox.keap import ASSETS, KeapServer, Sold
 from orchestrator.sandbox.shop import OTHER_CASE, THREE_PURCHASES
+from orchestrator_connectors.keap import KeapAccount, KeapSettings, register_connectors
 from tests.support.keap_account import ANNA, Cards, account, connect, has_address, raised_by, settings_of
 from tests.support.paths import ROOT
 

@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from connectors.keap import KeapAccount
 from orchestrator.cli.loopback import Loopback
 from orchestrator.errors import AccessDenied, ConfigurationError, RateLimited, Unavailable
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.toolkit.tokens import TokenStore
+from orchestrator_connectors.keap import KeapAccount
 from tests.support.keap_account import ANNA, account, connect, connect_app, raised_by
 
 HERE = "http://127.0.0.1:1/"

@@ -7,7 +7,6 @@ from datetime import date
 
 import pytest
 
-from connectors.keap import KeapAccount
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.contracts.blind import BlindAccountContract
@@ -15,6 +14,7 @@ from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.keap import KeapAccount
 from tests.support.keap_account import ANNA, Cards, account, connect
 
 LUCIA = (

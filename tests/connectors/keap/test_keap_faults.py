@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from connectors.keap import KeapAccount
-from connectors.keap.api import Desk, KeapApi, Page
-from connectors.keap.quota import Quota
 from orchestrator.errors import AccessDenied, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.toolkit import TimeLimit
 from orchestrator.toolkit.http import Talk
+from orchestrator_connectors.keap import KeapAccount
+from orchestrator_connectors.keap.api import Desk, KeapApi, Page
+from orchestrator_connectors.keap.quota import Quota
 from tests.support.keap_account import ANNA, account, connect, raised_by, settings_of
 
 TEXT = "A fresh link was sent."

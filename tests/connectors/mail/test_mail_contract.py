@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import pytest
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass, MailWatch
@@ -23,6 +22,7 @@ from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from orchestrator.testing.fake_backends import FakeLetterbox, FakePost
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.testing.mail import FakeMailbox, FakeMailer
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 
 SHOP, ANN, BOB = "support@shop.example", "ann@example.com", "bob@example.com"
 PASSWORD = "correct horse battery staple"

@@ -11,13 +11,13 @@ from typing import ClassVar
 import pytest
 from imap_tools import MailBoxUnencrypted
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.capabilities import Receipt
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import MailWatch
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.contracts.mail import MailboxContract
 from orchestrator.testing.contracts.mail_watch import FOREVER, MailWatchContract, letter, soon
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from tests.support.dovecot import PASSWORD, DovecotServer
 
 SHOP = "support@shop.example"

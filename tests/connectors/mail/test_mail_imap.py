@@ -10,13 +10,13 @@ from time import monotonic
 
 import pytest
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from connectors.mail.folder import windows
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.plugins import DoubtClass
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator_connectors.mail.folder import windows
 
 SHOP = "support@shop.example"
 MAIL = OutgoingMail(to=SHOP, subject="s", text="t")

@@ -15,10 +15,10 @@ import pytest
 from imap_tools import ImapToolsError
 from imap_tools.errors import UnexpectedCommandStatusError
 
-from connectors.mail.conversation import translated
-from connectors.mail.imap import ImapMailbox
 from orchestrator.capabilities import MailPage, RawMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
+from orchestrator_connectors.mail.conversation import translated
+from orchestrator_connectors.mail.imap import ImapMailbox
 from tests.support.scripted_imap import WELL, Answers, served
 
 ARRIVED = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.mail.message import compose, message_id
 from orchestrator.capabilities import OutgoingMail
+from orchestrator_connectors.mail.message import compose, message_id
 
 SHOP = Address("Büro, Müller & Söhne", addr_spec="support@shop.example")
 HEADERS = ["Message-ID", "Date", "From", "To", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type"]

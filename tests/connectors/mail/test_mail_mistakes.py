@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from connectors.mail import MailAccount, MailSettings
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Unavailable
 from orchestrator.sandbox.mail_server import MailServer
+from orchestrator_connectors.mail import MailAccount, MailSettings
 from tests.support.certificates import authority
 from tests.support.scripted_smtp import SHOP, mailer, scripted
 

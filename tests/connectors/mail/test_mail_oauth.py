@@ -13,14 +13,14 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from connectors.mail.settings import OAuthSettings
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConfigurationError, Unavailable
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.sandbox.systems import free_port
 from orchestrator.testing.contracts.mailbox import letter
 from orchestrator.toolkit.tokens import Tokens, TokenStore
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator_connectors.mail.settings import OAuthSettings
 from tests.support.dovecot import DovecotServer
 from tests.support.oauth_endpoint import CLIENT, SECRET, OAuthEndpoint
 

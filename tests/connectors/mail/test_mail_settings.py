@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings, register_connectors
 from orchestrator.capabilities import Mailbox, Mailer, Notifier
 from orchestrator.plugins import Connector, DoubtClass
 from orchestrator.settings import MailboxSettings
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings, register_connectors
 from tests.support.paths import ROOT
 
 SMTP = {"host": "smtp.shop.example", "username": "shop", "password": "the-smtp-secret"}

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from connectors.mail.settings import MailSettings, SmtpSettings
-from connectors.mail.smtp import SmtpMailer
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, Rejected, Unavailable
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.mail.settings import MailSettings, SmtpSettings
+from orchestrator_connectors.mail.smtp import SmtpMailer
 
 SHOP, ANN = "support@shop.example", "ann@example.com"
 MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")

@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from connectors.mail.smtp import translated
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
+from orchestrator_connectors.mail.smtp import translated
 from tests.support.scripted_smtp import SHOP, mailer, scripted
 
 ANN = "ann@example.com"

@@ -14,14 +14,14 @@ from time import monotonic
 
 import pytest
 
-from connectors.mail.deadline import Deadline
-from connectors.mail.settings import MailSettings, SmtpSettings
-from connectors.mail.smtp import SmtpMailer
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import ConnectorError, Unavailable
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.toolkit.deadline import call_limited
+from orchestrator_connectors.mail.deadline import Deadline
+from orchestrator_connectors.mail.settings import MailSettings, SmtpSettings
+from orchestrator_connectors.mail.smtp import SmtpMailer
 
 SHOP, ANN = "support@shop.example", "ann@example.com"
 MAIL = OutgoingMail(to=ANN, subject="Your download", text="Here is your link.")
@@ -132,8 +132,8 @@ def test_a_mail_that_we_gave_up_cannot_arrive_later() -> None:
 SENDER = """
 import _thread
 import sys
-from connectors.mail.settings import MailSettings
-from connectors.mail.smtp import SmtpMailer
+from orchestrator_connectors.mail.settings import MailSettings
+from orchestrator_connectors.mail.smtp import SmtpMailer
 from orchestrator.capabilities import OutgoingMail
 
 def report(event, arguments):

@@ -14,11 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, Unavailable
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
 
 SHOP = "support@shop.example"
 MAIL = OutgoingMail(to=SHOP, subject="Your download", text="Here is your link.")

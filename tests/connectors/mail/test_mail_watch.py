@@ -10,13 +10,13 @@ from time import monotonic
 
 import pytest
 
-from connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
-from connectors.mail.watch import ImapWatch
 from orchestrator.errors import AccessDenied, Unavailable
 from orchestrator.plugins import MailWatch
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.testing.contracts.mail_watch import FOREVER, soon
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.mail import ImapSettings, MailAccount, MailSettings, SmtpSettings
+from orchestrator_connectors.mail.watch import ImapWatch
 from tests.support.scripted_imap import WELL, Answers, served
 
 SHOP = "support@shop.example"

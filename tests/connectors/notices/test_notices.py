@@ -15,7 +15,6 @@ import pytest
 from pydantic import ValidationError
 from standardwebhooks import Webhook
 
-from connectors.notices import PostSettings, SlackNotifier, WebhookNotifier, WebhookSettings
 from orchestrator.capabilities import Notice
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import DoubtClass
@@ -24,6 +23,7 @@ from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
 from orchestrator.testing.fake_backends import FakeReaders
 from orchestrator.testing.notices import FakeNotifier
 from orchestrator.testing.stub_server import StubServer
+from orchestrator_connectors.notices import PostSettings, SlackNotifier, WebhookNotifier, WebhookSettings
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 PATH = "/services/T000/B000/XXXXsecretXXXX"

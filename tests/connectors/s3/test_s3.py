@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connectors.s3 import S3Files, S3Settings, register_connectors
-from connectors.s3.failures import _NO_PERMISSION
 from orchestrator.capabilities import Asset, FileLinks
 from orchestrator.errors import AccessDenied, NotFound
 from orchestrator.plugins import Connector, DoubtClass, Settlement
+from orchestrator_connectors.s3 import S3Files, S3Settings, register_connectors
+from orchestrator_connectors.s3.failures import _NO_PERMISSION
 from tests.support.paths import ROOT
 from tests.support.strict_s3 import CONTENT, DRESS, ROLE, StrictS3
 
@@ -222,7 +222,7 @@ def test_wrong_settings_are_refused_by_name_and_never_shown(changes: dict[str, o
 def test_without_boto3_the_message_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['botocore'] = None\n"
-        "from connectors.s3 import S3Files, S3Settings\n"
+        "from orchestrator_connectors.s3 import S3Files, S3Settings\n"
         "S3Files(S3Settings(bucket='product-files'))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -230,7 +230,7 @@ def test_without_boto3_the_message_says_what_to_install() -> None:
 
 
 def test_the_plug_in_is_imported_without_its_vendor_library() -> None:
-    code = "import sys, connectors.s3; sys.exit('botocore' in sys.modules)"
+    code = "import sys, orchestrator_connectors.s3; sys.exit('botocore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connectors.s3 import S3Files
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, Unavailable
+from orchestrator_connectors.s3 import S3Files
 from tests.support.strict_s3 import DRESS, ROLE, SEALED, StrictS3
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -11,12 +11,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from connectors.s3 import S3Files
 from orchestrator.capabilities import Asset
 from orchestrator.plugins import Settlement
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.s3 import S3Files
 from tests.support.strict_s3 import CONTENT, DRESS, StrictS3
 
 HOUR = timedelta(hours=1)

@@ -5,8 +5,8 @@ import inspect
 import pytest
 from botocore import exceptions as botocore
 
-from connectors.s3.failures import failure
 from orchestrator.errors import AccessDenied, Unavailable
+from orchestrator_connectors.s3.failures import failure
 
 PASSING = """
 CapacityNotAvailableError ChecksumError ConnectTimeoutError ConnectionClosedError ConnectionError

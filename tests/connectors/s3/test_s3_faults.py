@@ -15,9 +15,9 @@ from typing import Self
 
 import pytest
 
-from connectors.s3 import S3Files, S3Settings
 from orchestrator.capabilities import Asset
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
+from orchestrator_connectors.s3 import S3Files, S3Settings
 from tests.support import certificates
 
 DRESS = Asset(key="patterns/linen-summer-dress.zip")

@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from connectors.s3 import S3Files
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
+from orchestrator_connectors.s3 import S3Files
 from tests.support.strict_s3 import CONTENT, DRESS, ROLE, StrictS3
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
 
-from connectors.shop_sql import _PARAMETER, ShopSqlOrders, ShopSqlSettings, _Row, register_connectors
 from orchestrator.capabilities import OrderRecords
 from orchestrator.errors import ConfigurationError, NotFound, Rejected
 from orchestrator.plugins import Connector
 from orchestrator.sandbox import shop
+from orchestrator_connectors.shop_sql import _PARAMETER, ShopSqlOrders, ShopSqlSettings, _Row, register_connectors
 
 ROW = {
     "order": "'S-1'",

@@ -13,13 +13,13 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.sandbox import shop
 from orchestrator.testing.contracts.blind import BlindAccountContract
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
 from orchestrator.testing.faults import FaultProxy
+from orchestrator_connectors.shop_sql import ShopSqlOrders, ShopSqlSettings
 from tests.support.postgres import PostgresServer, free_port
 
 pytestmark = pytest.mark.postgres

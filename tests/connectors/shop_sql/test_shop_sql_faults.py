@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import exc
 
-from connectors.shop_sql import ShopSqlOrders, ShopSqlSettings, _refusal
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
 from orchestrator.sandbox import shop
+from orchestrator_connectors.shop_sql import ShopSqlOrders, ShopSqlSettings, _refusal
 
 ADDRESS = "anna.berg@example.com"
 QUERY = "SELECT 1 WHERE :email <> ''"
