@@ -36,6 +36,7 @@ from orchestrator.kernel.codec import unsealer
 from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.kernel.history import RecordedRun, read_past
 from orchestrator.kernel.instrumentation import Meter, NullMeter
+from orchestrator.kernel.lease import Lease
 from orchestrator.kernel.lease_renewal import Holding
 from orchestrator.kernel.run_model import Release, Run
 from orchestrator.kernel.run_states import ENDED, Cause, Mirror, RunState, advance
@@ -129,18 +130,12 @@ class Kernel:
 
     def go_on(self, definition: ProcessDefinition, run: Run, window: StepWindow | None = None) -> Any:
         """Execute a run that ``claim`` leased; else as ``execute``."""
-        session = Session(
-            self._record,
-            run,
-            owner=self._owner,
-            process_version=definition.version,
-            lease=self._runs.lease,
-            stopping=self._stopping,
-        )
+        lease = Lease(self._record, run, owner=self._owner, span=self._runs.lease)
+        session = Session(self._record, lease, process_version=definition.version, stopping=self._stopping)
         window = window or Plain()
         session.mirror = Mirror.SHOWN if window.shows_end else Mirror.DUE
         try:
-            with about(run=run.run_id, case=run.case_id, process=run.process), self.holding.held(session):
+            with about(run=run.run_id, case=run.case_id, process=run.process), self.holding.held(lease):
                 return self._run_body(definition, session, window)
         except (LeaseLost, MemoryError, *UNWRITABLE):
             # Nothing can be written, or nothing may be: once its lease has lapsed, the run goes on from its record.
@@ -206,7 +201,7 @@ class Kernel:
             return self._park(session, RunParked(f"tried {PATIENCE} times: {wait}"), postponed=count - 1)
         due = due_in(self._record, wait.due_at - session.now())
         draft = session.draft("run.postponed", {"reason": str(wait), "due_at": due["due_at"]})
-        self._end(session, Cause.POSTPONE, draft, postponed=count, due=due)
+        self._end(session, Cause.POSTPONE, draft, reason=str(wait), postponed=count, due=due)
         return wait
 
     def _wait_for_mending(self, session: Session, lacking: AccessDenied | Unbound) -> RunParked:
@@ -220,11 +215,11 @@ class Kernel:
         message = str(reason)
         draft = session.draft("run.parked", {"reason": message, "error": type(reason).__name__})
         also = reason.also if isinstance(reason, Held) else None
-        self._end(session, Cause.PARK, draft, also=also, postponed=postponed)
+        self._end(session, Cause.PARK, draft, reason=message, also=also, postponed=postponed)
         return RunParked(message)
 
     def _fail(self, session: Session, message: str) -> RunFailed:
-        self._end(session, Cause.FAIL, session.draft("run.failed", {"reason": message}))
+        self._end(session, Cause.FAIL, session.draft("run.failed", {"reason": message}), reason=message)
         return RunFailed(f"run {session.run.run_id} failed: {message}")
 
     def _end(
@@ -234,6 +229,7 @@ class Kernel:
         draft: Draft,
         *,
         also: Change | None = None,
+        reason: str = "",
         postponed: int = 0,
         due: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
@@ -243,7 +239,7 @@ class Kernel:
             cause=cause,
             at=self._record.clock(),
             mirror=session.mirror,
-            reason=draft.data.get("reason", ""),
+            reason=reason,
             waits_for=session.waits_for,
             postponed=postponed,
             due=due,

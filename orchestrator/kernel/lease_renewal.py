@@ -9,51 +9,51 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Lock, Thread
 
-from orchestrator.kernel.session import Session
+from orchestrator.kernel.lease import Lease
 from orchestrator.record.store import UNWRITABLE
 
 logger = logging.getLogger(__name__)
 
 
 class Holding:
-    """Knows the sessions of this program.
+    """Knows the leases of this program.
 
     Args:
-        every: Their leases are looked after so often, by a thread; None leaves that to the caller.
+        every: They are looked after so often, by a thread; None leaves that to the caller.
     """
 
     def __init__(self, every: timedelta | None) -> None:
         self._every = every
-        self._sessions: set[Session] = set()
+        self._leases: set[Lease] = set()
         self._lock = Lock()
         self._thread: Thread | None = None
 
     def runs(self) -> dict[str, int]:
         """Return the runs that are executed here, and how often their owners died."""
         with self._lock:
-            return {session.run.run_id: session.run.deaths for session in self._sessions}
+            return {lease.run.run_id: lease.run.deaths for lease in self._leases}
 
     @contextmanager
-    def held(self, session: Session) -> Iterator[None]:
+    def held(self, lease: Lease) -> Iterator[None]:
         """Hold a run as long as the block lasts."""
         with self._lock:
-            self._sessions.add(session)
+            self._leases.add(lease)
             self._start_thread()
         try:
             yield
         finally:
             with self._lock:
-                self._sessions.discard(session)
+                self._leases.discard(lease)
 
     def renew(self) -> None:
         """Renew the leases that need it."""
         with self._lock:
-            sessions = list(self._sessions)
-        for session in sessions:
+            leases = list(self._leases)
+        for lease in leases:
             try:
-                session.renew()
+                lease.renew()
             except UNWRITABLE as exc:
-                logger.warning("Run %s: its lease cannot be renewed now: %s", session.run.run_id, type(exc).__name__)
+                logger.warning("Run %s: its lease cannot be renewed now: %s", lease.run.run_id, type(exc).__name__)
 
     def _start_thread(self) -> None:
         """Start it the first time, after it was idle, and after a fork."""
@@ -66,7 +66,7 @@ class Holding:
         while True:
             time.sleep(every.total_seconds())
             with self._lock:
-                if not self._sessions:
+                if not self._leases:
                     self._thread = None
                     return
             self.renew()

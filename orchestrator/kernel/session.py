@@ -1,8 +1,7 @@
-"""One owner's hold on one run: what the record says so far, and the only way to add to it."""
+"""One execution of a run: what the record says of it so far, and the only way to add to it."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,24 +12,17 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import LeaseLost, RecordError, RunCancelled, RunPostponed
 from orchestrator.kernel import run_store
-from orchestrator.kernel.run_model import Holder, Release, Run
+from orchestrator.kernel.lease import Lease
+from orchestrator.kernel.run_model import Release
 from orchestrator.kernel.run_states import Mirror
-from orchestrator.kernel.run_times import lease_for
-from orchestrator.kernel.runs import LEASE
 from orchestrator.ledger import effect_store
 from orchestrator.ledger.duplicates import LATE, late_chain, report_duplicate
 from orchestrator.record.clock import moment, stamp
 from orchestrator.record.record import Record
-from orchestrator.record.trail import CHAIN, Context, Draft, Event, Head, Sealer, event_of, linked
+from orchestrator.record.trail import CHAIN, Draft, Event, Head, Sealer, event_of, linked
 from orchestrator.record.verify import breach_of
 
-LONGEST_STEP = timedelta(minutes=15)
-"""The lease of a run that got no further for so long is not renewed any more: its call hangs."""
-LOOK = timedelta(seconds=0.1)
-"""Between two steps, an owner looks so often whether somebody cancelled its run; before an effect, it looks always."""
 Change = Callable[[Connection], None]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +38,20 @@ class Session:
 
     Args:
         record: Where everything is written down.
-        run: The run, as ``Runs.acquire`` gave it.
-        owner: The owner it was leased to.
+        lease: The owner's hold on the run.
         process_version: The version of the process that executes it now.
-        lease: The run is the owner's for so long after each commit.
         stopping: Tells whether the owner must let its runs go.
     """
 
     def __init__(
         self,
         record: Record,
-        run: Run,
+        lease: Lease,
         *,
-        owner: str,
         process_version: str,
-        lease: timedelta = LEASE,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.run = run
+        self.run = run = lease.run
         self.progressed = False
         """Whether this owner has brought the run a step forward."""
         self.waits_for: str | None = None
@@ -71,25 +59,11 @@ class Session:
         self.mirror = Mirror.DUE
         """What is left to show of the run when this owner gives it back."""
         self._record = record
-        self._holder = Holder(run_id=run.run_id, owner=owner, fence=run.fence)
         self._lease = lease
         self._kept: list[Draft] = []
         self._changes: list[Change] = []
-        self._committed_at = self._renewed_at = self._moved_at = self._looked_at = record.steady()
-        self._calls = False
-        """Whether an effect may be under way: then the lease covers the call, and no more."""
         self._stopping = stopping
-        self._hangs = False
-        self._is_asked_to_stop = run.cancelled_by is not None
-        """Whether somebody had cancelled the run when it was last looked at."""
-        self.context = Context(
-            run_id=run.run_id,
-            prefect_run_id=run.prefect_run_id,
-            process=run.process,
-            process_version=process_version,
-            case_id=run.case_id,
-            subject_ref=run.subject_ref,
-        )
+        self.context = run.context(prefect_run_id=run.prefect_run_id, process_version=process_version)
         self._head = Head()
         self._effects: dict[str, Any] = {}
         self._zero = record.clock() - record.steady()
@@ -122,17 +96,10 @@ class Session:
             RunPostponed: Its owner stops; another one goes on with it at once.
         """
         self._zero = self._record.clock() - self._record.steady()
-        if self._is_cancelled(self._record.steady()):
+        if self._lease.look():
             raise self._cancelled()
         if self._stopping():
             raise RunPostponed("its worker was stopped; another one goes on", due_at=self.now())
-
-    def _is_cancelled(self, now: timedelta) -> bool:
-        if not self._is_asked_to_stop and now >= self._looked_at + LOOK:
-            self._looked_at = now
-            with self._record.store.read() as tx:
-                self._is_asked_to_stop = run_store.get(tx, self.run.run_id).cancelled_by is not None
-        return self._is_asked_to_stop
 
     def draft(self, kind: str, data: Mapping[str, Any], *, sealer: Sealer | None = None, **context: Any) -> Draft:
         """Return an event of this run."""
@@ -151,8 +118,7 @@ class Session:
         self._kept.append(draft)
         if change is not None:
             self._changes.append(change)
-        self._moved_at = self._record.steady()
-        if self._moved_at >= self._committed_at + self._lease / 3:
+        if self._lease.move():
             self.commit()
 
     def settle_up(self) -> None:
@@ -179,16 +145,15 @@ class Session:
             LeaseLost: Another owner has the run, or moved the effect; nothing was written.
             RunCancelled: A call was to come next, and a person cancelled the run; nothing was written.
         """
-        if call is not None:
-            change = self._unless_cancelled(change)
-        lease = lease_for(self._record, self._lease if call is None else call + self._lease / 2)
-        self._calls, now = call is not None, self._record.steady()
+        columns = self._lease.begin(call)
         links = linked(self.run.run_id, self._head, [*self._kept, *drafts], self._record.clock())
         changes = [*self._changes, *([change] if change else [])]
         deaths = 0 if self.progressed else self.run.deaths
 
         def write(tx: Connection) -> None:
-            self._is_asked_to_stop = run_store.hold(tx, self._holder, lease=lease, deaths=deaths, release=release)
+            self._lease.hold(tx, columns, deaths=deaths, release=release)
+            if call is not None and self._lease.is_cancelled:
+                raise self._cancelled()
             self._record.trail.insert(tx, links)
             for each in changes:
                 each(tx)
@@ -205,32 +170,7 @@ class Session:
         self._head = links.head
         self._kept.clear()
         self._changes.clear()
-        self._committed_at = self._renewed_at = self._moved_at = now
-
-    def renew(self) -> None:
-        """Renew the lease in the middle of a long query; called by another thread, again and again.
-
-        No commit of the run may come in between with a longer lease: so it is only ever made longer.
-        """
-        now = self._record.steady()
-        if self._calls or now < self._renewed_at + self._lease / 3:
-            return
-        if now > self._moved_at + LONGEST_STEP:
-            self._report_hanging()
-            return
-        with self._record.store.write(durable=False) as tx:
-            run_store.renew(tx, self._holder, lease_for(self._record, self._lease))
-        self._renewed_at = now
-
-    def _report_hanging(self) -> None:
-        if not self._hangs:
-            self._hangs = True
-            logger.error(
-                "Run %s has been in one step for %s: its call hangs, and its lease is not renewed any more; another "
-                "worker may go on with it, this one once it is started again",
-                self.run.run_id,
-                LONGEST_STEP,
-            )
+        self._lease.committed()
 
     def read_effect(self, effect_id: str) -> Any:
         """Return an effect's row as its owner found it, or None: nobody else moves it meanwhile.
@@ -269,17 +209,6 @@ class Session:
             if draft.kind == "effect.outcome":
                 data = {"outcome": "success", "fence": self.run.fence, **draft.data}
                 self._report(replace(draft, kind=LATE, data=data), self.report_duplicate)
-
-    def _unless_cancelled(self, change: Change | None) -> Change:
-        """Return the change, to be made only if nobody has cancelled the run."""
-
-        def checked(tx: Connection) -> None:
-            if self._is_asked_to_stop:
-                raise self._cancelled()
-            if change is not None:
-                change(tx)
-
-        return checked
 
     def _cancelled(self) -> RunCancelled:
         return RunCancelled(f"run {self.run.run_id} was cancelled")

@@ -16,9 +16,9 @@ from orchestrator.errors import (
 )
 from orchestrator.kernel.cancellation import cancel
 from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.lease import LOOK
 from orchestrator.kernel.resolution import open_effects, settle
 from orchestrator.kernel.runs import Mirror, RunState
-from orchestrator.kernel.session import LOOK
 from orchestrator.ledger.states import Cause, State
 from orchestrator.plugins import DoubtClass
 from orchestrator.plugins.standard import STANDARD

@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from orchestrator.errors import LeaseLost, RunPostponed, Unavailable
 from orchestrator.kernel.kernel import Kernel
+from orchestrator.kernel.lease import LONGEST_STEP
 from orchestrator.kernel.runs import LEASE, RunState
-from orchestrator.kernel.session import LONGEST_STEP
 from orchestrator.ledger.states import State
 from orchestrator.plugins import DoubtClass
 from orchestrator.record.clock import SteadyClock, steady, utc_now

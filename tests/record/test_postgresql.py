@@ -19,7 +19,8 @@ from orchestrator.bootstrap import Application
 from orchestrator.errors import LeaseLost
 from orchestrator.gateway.accepting import Acceptance
 from orchestrator.kernel.definition import ProcessDefinition
-from orchestrator.kernel.runs import RunState
+from orchestrator.kernel.lease import Lease
+from orchestrator.kernel.runs import LEASE, RunState
 from orchestrator.kernel.session import Session
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.store import POOL_OVERFLOW, POOL_SIZE, repeated
@@ -87,7 +88,8 @@ def test_transactions_that_wait_for_each_other_are_repeated_and_no_run_fails(
         mine, other = run_ids[number], run_ids[1 - number]
         taken = benches[number].runs.acquire(mine, f"worker-{number}", process="send-one")
         assert taken is not None
-        session = Session(benches[number].record, taken, owner=f"worker-{number}", process_version="1")
+        lease = Lease(benches[number].record, taken, owner=f"worker-{number}", span=LEASE)
+        session = Session(benches[number].record, lease, process_version="1")
         session.past()
 
         def change(tx: Connection) -> None:
