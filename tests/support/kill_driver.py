@@ -7,50 +7,42 @@ commit, after it, before and after each call of the system outside and of its pr
 
 from __future__ import annotations
 
-import ctypes
 import json
-import mmap
 import os
 import resource
 import signal
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum
-from functools import cached_property
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier
 from typing import Any
 
-from orchestrator.capabilities import Asset, Link, OutgoingMail, Purchase, Receipt
 from orchestrator.errors import LeaseLost, RunFailed, RunParked, RunPostponed
 from orchestrator.kernel.consistency import RunsAndEffects
 from orchestrator.kernel.resolution import settle
 from orchestrator.kernel.runs import Run, RunState
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.states import Cause, State
-from orchestrator.plugins import DoubtClass, Settlement
+from orchestrator.plugins import DoubtClass
 from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.clock import SteadyClock, steady
 from orchestrator.record.record import Record, open_record
 from orchestrator.record.verify import verify
 from tests.support.careless_ledgers import VARIANTS
+from tests.support.durable_system import LETHAL, Boundary, DurableSystem, LethalSystem
 from tests.support.kernel_bench import ANN, Bench, Errand, process, send_link, watched
+from tests.support.shared_clock import SharedClock
 
 SEND_LINK = process(send_link)
-START = datetime(2026, 3, 1, tzinfo=UTC)
-REPEATABLE = (DoubtClass.PURE, DoubtClass.NATURAL, DoubtClass.NATIVE_KEY)
 PATIENCE = 30
 """So many workers in a row bring a run to its end, or nobody does."""
-LETHAL = "lethal@example.com"
-"""The customer whose run ends its worker."""
 BY_THE_WALL = "by the wall clock"
 """The variant whose leases and deadlines jump with the wall clock."""
-Boundary = Callable[[str], None]
 
 
 class Exit(IntEnum):
@@ -61,144 +53,6 @@ class Exit(IntEnum):
     POSTPONED = 11
     LEASE_LOST = 12
     FAILED = 13
-
-
-class SharedClock:
-    """Two clocks that driver and workers share; they go on only when the driver says so, and only one can be set."""
-
-    def __init__(self) -> None:
-        self._seconds = mmap.mmap(-1, 16)
-
-    def __call__(self) -> datetime:
-        """Tell what the wall clock reads."""
-        return START + timedelta(seconds=self._get(0) + self._get(8))
-
-    def steady(self) -> int:
-        """Tell what the steady clock reads, in microseconds."""
-        return self._get(0) * 1_000_000
-
-    def advance(self, by: timedelta) -> None:
-        """Go on."""
-        self._set(0, self._get(0) + int(by.total_seconds()))
-
-    def jump(self, seconds: int) -> None:
-        """Set the wall clock: ahead, or back."""
-        self._set(8, self._get(8) + seconds)
-
-    def _get(self, at: int) -> int:
-        return int.from_bytes(self._seconds[at : at + 8], "big", signed=True)
-
-    def _set(self, at: int, seconds: int) -> None:
-        self._seconds[at : at + 8] = seconds.to_bytes(8, "big", signed=True)
-
-
-class DurableSystem:
-    """A system outside, with a memory of its own that no worker's death touches.
-
-    Args:
-        path: Its memory.
-        doubt: How doubts about its effects are settled.
-        boundary: Told before and after each call.
-        is_blind: Whether it shows nothing of what it did.
-    """
-
-    def __init__(self, path: Path, doubt: DoubtClass, boundary: Boundary, *, is_blind: bool = False) -> None:
-        self._is_blind = is_blind
-        self._path = path
-        self._doubt = doubt
-        self._boundary = boundary
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare the class; a link is pure."""
-        doubt = DoubtClass.PURE if operation == "link_to" else self._doubt
-        return Settlement(doubt=doubt, key_lifetime=timedelta(days=1), probe=self._probe)
-
-    def purchases_of(self, email: str) -> tuple[Purchase, ...]:
-        """Return one purchase."""
-        self._boundary("call")
-        asset = Asset(key="book.pdf")
-        found = Purchase(order="17", product="Book", asset=asset, email=email, bought_on=date(2026, 1, 1))
-        self._boundary("acted")
-        return (found,)
-
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
-        """Return a link."""
-        self._boundary("call")
-        return Link(asset=asset, url="https://files.test/secret", expires_at=START + valid_for)
-
-    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
-        """Send a mail."""
-        return self._act(str(effect_id))
-
-    def note(self, email: str, text: str, *, effect_id: str | None = None) -> Receipt:
-        """Write a note."""
-        return self._act(str(effect_id))
-
-    def applied(self, effect_id: str) -> int:
-        """Return how often an effect was applied."""
-        found = self._memory.execute("SELECT count(*) FROM applied WHERE effect_id = ?", (effect_id,))
-        return int(found.fetchone()[0])
-
-    @cached_property
-    def _memory(self) -> sqlite3.Connection:
-        memory = sqlite3.connect(self._path, isolation_level=None)
-        memory.execute("PRAGMA journal_mode = WAL")
-        memory.execute("PRAGMA synchronous = FULL")
-        memory.execute("CREATE TABLE IF NOT EXISTS applied (effect_id TEXT)")
-        return memory
-
-    def _act(self, effect_id: str) -> Receipt:
-        self._boundary("call")
-        if self._doubt not in REPEATABLE or not self.applied(effect_id):
-            self._memory.execute("INSERT INTO applied VALUES (?)", (effect_id,))
-        self._boundary("acted")
-        return Receipt(reference=f"<{effect_id}@test>")
-
-    def _probe(self, effect_id: str, **arguments: object) -> Receipt | None:
-        self._boundary("probe")
-        is_seen = self.applied(effect_id) and not self._is_blind
-        found = Receipt(reference=f"<{effect_id}@test>") if is_seen else None
-        self._boundary("probed")
-        return found
-
-
-class LethalSystem(DurableSystem):
-    """A system whose client ends the process that asks for one customer.
-
-    Args:
-        path: Its memory.
-        by: ``segfault``, ``abort`` or ``memory``.
-    """
-
-    def __init__(self, path: Path, by: str) -> None:
-        super().__init__(path, DoubtClass.PROBE, lambda kind: None)
-        self._by = by
-        self.beside: Barrier | None = None
-        """Where all runs of the process meet if one of them is lethal."""
-
-    def purchases_of(self, email: str) -> tuple[Purchase, ...]:
-        """Return one purchase, or end the process."""
-        if self.beside is not None:
-            self.beside.wait()
-            if email != LETHAL:
-                Event().wait()
-        if email == LETHAL:
-            ENDS[self._by]()
-        return super().purchases_of(email)
-
-
-def _take_all_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
-    hoard = []
-    while True:
-        hoard.append(bytearray(1 << 24))
-
-
-ENDS: dict[str, Callable[[], object]] = {
-    "segfault": lambda: ctypes.string_at(0),
-    "abort": os.abort,
-    "memory": _take_all_memory,
-}
 
 
 @dataclass(kw_only=True)
