@@ -29,6 +29,7 @@ app.register_install_completion_command(
 # Commands are imported when they are called: asking for help costs nothing of what they need.
 for _name, _function, _help in (
     ("demo", "demo:demo", "Run the main job on this machine, with all systems here."),
+    ("init", "init:init", "Write a project to begin with, which runs at once."),
     ("up", "service:up", "Run everything from one configuration, until stopped."),
     ("ready", "service:ready", "Does the service on this machine do its work?"),
     ("check", "overview:check", "Does everything fit together, and does every connection work?"),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from orchestrator.cli.output import Json, complain, fields, print_json
-from orchestrator.config_file import CONFIG_VARIABLE
+from orchestrator.config_file import CONFIG_PLACES, CONFIG_VARIABLE
 from orchestrator.errors import ConfigurationError
+from orchestrator.settings import PluginSettings, load_settings
 
 if TYPE_CHECKING:
     from orchestrator.sandbox.systems import Sandbox
@@ -38,6 +39,8 @@ def demo(
     json: Json = False,
 ) -> int:
     """Run the main job on this machine: a customer's mail comes in, a fresh link goes out, the file arrives.
+
+    In a project's folder, the processes are the project's; all else is the demo's own.
 
     Exit code 0 only if every stage was seen to work.
 
@@ -63,7 +66,7 @@ def demo(
             f"the demo's systems are not installed ({exc.name}): pip install 'process-orchestrator[sandbox]'"
         ) from exc
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the systems are stopped on the way out
-    with Sandbox(data, bindings=ORDERS[crm] | MAIL[mail]) as sandbox:
+    with Sandbox(data, bindings=ORDERS[crm] | MAIL[mail], plugins=_plugins()) as sandbox:
         seen = Demo(sandbox, _progress).run()
         _progress(
             f"\nThe reply lay in the mailbox {seen.reply_after_seconds:.1f} s after the start; "
@@ -74,6 +77,12 @@ def demo(
         if not once:
             _stay(sandbox)
     return 0
+
+
+def _plugins() -> PluginSettings | None:
+    """Return the plug-ins of the project in this folder, if there is one."""
+    project = next((place for place in CONFIG_PLACES if place.is_file()), None)
+    return load_settings(project, {}).plugins if project else None
 
 
 def _stay(sandbox: Sandbox) -> None:

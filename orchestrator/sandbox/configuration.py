@@ -12,7 +12,7 @@ PACKAGED = Path(__file__).with_name("sandbox.toml")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def moved(document: Mapping[str, Any], places: Mapping[str, str | int]) -> dict[str, Any]:
+def moved(document: Mapping[str, Any], places: Mapping[str, str | int | list[str]]) -> dict[str, Any]:
     """Return a configuration with other values.
 
     Args:

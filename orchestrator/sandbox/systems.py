@@ -40,7 +40,7 @@ from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import ONE_PURCHASE, OTHER_CASE, REFUNDED, THREE_PURCHASES, create_shop
 from orchestrator.service.children import prefect_server
 from orchestrator.service.lock import locked
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import PluginSettings, Settings, load_settings
 from orchestrator.settings.places import PREFIX
 
 OWNER = "owner@shop.example"
@@ -72,6 +72,7 @@ class Sandbox:
         data: Where databases and logs lie; the record, and what Prefect shows, begin anew with each start.
         config: Another configuration than the packaged one. With the places of the systems it is written into ``data``.
         bindings: Capability to connection, where it is to be another one than the configuration says.
+        plugins: Where the processes come from; without it, from what ``orchestrator init`` writes.
         prefect_port: Where Prefect is to listen, if that port is free; 0 for any.
     """
 
@@ -81,6 +82,7 @@ class Sandbox:
         config: Path = PACKAGED,
         *,
         bindings: Mapping[str, str] | None = None,
+        plugins: PluginSettings | None = None,
         prefect_port: int = PREFECT_PORT,
     ) -> None:
         self.data = data.absolute()
@@ -88,6 +90,7 @@ class Sandbox:
         self._template = config
         self._stack = ExitStack()
         self._bindings = dict(bindings or {})
+        self._plugins = plugins or PluginSettings(modules=("flows",), folder=PROJECT)
         self._gmail_box = GmailBox(SUPPORT)
         routes = {SUPPORT: self._gmail_box.deliver} if self._is_with_gmail else {}
         self.mail = MailServer(dict.fromkeys([SUPPORT, OWNER, *customers(), STRANGER], PASSWORD), routes=routes)
@@ -133,7 +136,9 @@ class Sandbox:
             "gateway.port": self._gateway_port,
             "gateway.status_port": self._status_port,
             "service.data": str(self.data),
-            "plugins.folder": str(PROJECT),
+            "plugins.modules": list(self._plugins.modules),
+            "plugins.folder": str(self._plugins.folder),
+            "plugins.disabled": list(self._plugins.disabled),
             **{f"bindings.{need}": name for need, name in self._bindings.items()},
             **self._start_gmail(),
         }

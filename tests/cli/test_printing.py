@@ -70,19 +70,8 @@ WALK: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "audit verify": ((),),
 }
 """Each command that shows something of the record, with arguments that make it show something hostile."""
-NOT_WALKED = {
-    "demo",
-    "up",
-    "worker",
-    "gateway",
-    "ready",
-    "new",
-    "new capability",
-    "new connector",
-    "new process",
-    "connectors",
-    "audit",
-}
+NEW = {"init", "new", "new capability", "new connector", "new process"}
+NOT_WALKED = NEW | {"demo", "up", "worker", "gateway", "ready", "connectors", "audit"}
 """They show nothing of the record: they serve, write an author's files, or do nothing without another word."""
 
 
