@@ -110,3 +110,10 @@ def imported_whole(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def test_hand_compiled_statements_stand_beside_their_table() -> None:
+    users = {name for name, tree in sources().items() if "orchestrator.record.compiled" in imported(tree, sources())}
+    outside = {name for name in users if not name.startswith("orchestrator.record.")}
+    assert outside
+    assert {name for name in outside if TABLES not in imported(sources()[name], sources())} == set()
