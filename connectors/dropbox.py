@@ -76,6 +76,10 @@ class DropboxFiles:
     def __init__(self, settings: DropboxSettings) -> None:
         self._settings = settings
         self._store = TokenStore(path=settings.token_file)
+        self._limit = timedelta(seconds=settings.timeout_seconds)
+        # A temporary link is simply issued again; a file has its shared link once.
+        doubt = DoubtClass.PURE if settings.links == "temporary" else DoubtClass.NATURAL
+        self.settlements = {"link_to": Settlement(doubt=doubt, timeout=self._limit)}
         self._verifier = ""
         self._place = f"Dropbox folder {settings.folder or '/'!r}"
 
@@ -89,13 +93,7 @@ class DropboxFiles:
             return False
         return isinstance(found, FileMetadata)
 
-    def link_to(
-        self,
-        asset: Asset,
-        *,
-        valid_for: timedelta,
-        effect_id: str | None = None,  # noqa: ARG002 - a link can be issued again, and none carries an id
-    ) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Issue a link: a temporary one, or the file's shared one."""
         if valid_for < timedelta(seconds=1):
             raise Rejected("a link must be valid for at least one second")
@@ -105,13 +103,6 @@ class DropboxFiles:
         issued_at = datetime.now(UTC)
         url = self._ask(lambda client: client.files_get_temporary_link(self._path(asset)).link)
         return Link(asset=asset, url=url, expires_at=min(issued_at + TEMPORARY, ends), kind="temporary")
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a temporary link is simply issued again, and that a file has its shared link once."""
-        if operation != "link_to":
-            raise LookupError(f"the dropbox connector has no effect {operation!r}")
-        doubt = DoubtClass.PURE if self._settings.links == "temporary" else DoubtClass.NATURAL
-        return Settlement(doubt=doubt, timeout=self._limit)
 
     def check(self) -> str:
         """See the folder, and the known asset in it."""
@@ -145,10 +136,6 @@ class DropboxFiles:
         grant = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         self._store.keep(self._granted({**grant, "code_verifier": self._verifier}))
         return f"Access is granted; it is kept in {self._settings.token_file}. Now run: orchestrator check"
-
-    @property
-    def _limit(self) -> timedelta:
-        return timedelta(seconds=self._settings.timeout_seconds)
 
     def _path(self, asset: Asset) -> str:
         return f"{self._settings.folder}/{asset.key}"

@@ -107,16 +107,14 @@ class SlackNotifier:
 
     def __init__(self, settings: PostSettings) -> None:
         self._post = _Post(settings, "Slack")
+        # Read twice a notice does no harm, never read it may.
+        self.settlements = {"notify": Settlement(doubt=DoubtClass.NATURAL, timeout=self._post.limit)}
 
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
         """Post the notice; Slack gives no name for it."""
         if self._post.send(json.dumps(_blocks(notice)).encode(), {}).strip() != _TAKEN:
             raise Unavailable("what answered is not Slack: check url", no_effect=False)
         return Receipt(reference=effect_id or "")
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a notice is simply posted again: read twice it does no harm, never read it may."""
-        return _settlement(operation, Settlement(doubt=DoubtClass.NATURAL, timeout=self._post.limit))
 
     def check(self) -> str:
         """See that the address answers, and post nothing."""
@@ -129,7 +127,9 @@ class WebhookNotifier:
     def __init__(self, settings: WebhookSettings) -> None:
         self._post = _Post(settings, "the receiver")
         self._key = signing_key(settings.secret.get_secret_value())
-        self._remembers = timedelta(hours=settings.remembers_hours)
+        remembers = timedelta(hours=settings.remembers_hours)
+        by_id = Settlement(doubt=DoubtClass.NATIVE_KEY, timeout=self._post.limit, key_lifetime=remembers)
+        self.settlements = {"notify": by_id}
 
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
         """Post the notice, signed."""
@@ -139,11 +139,6 @@ class WebhookNotifier:
         body = json.dumps(document, ensure_ascii=False).encode()
         self._post.send(body, self._signed(identifier, str(int(now.timestamp())), body))
         return Receipt(reference=identifier)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that the receiver knows a notice by its id."""
-        known = Settlement(doubt=DoubtClass.NATIVE_KEY, timeout=self._post.limit, key_lifetime=self._remembers)
-        return _settlement(operation, known)
 
     def check(self) -> str:
         """See that the address answers, and post nothing."""
@@ -163,12 +158,6 @@ def register_connectors(register: RegisterConnector) -> None:
     """Offer the connectors."""
     register(Connector(name="slack", provides=(Notifier,), settings=PostSettings, build=SlackNotifier))
     register(Connector(name="webhook", provides=(Notifier,), settings=WebhookSettings, build=WebhookNotifier))
-
-
-def _settlement(operation: str, settlement: Settlement) -> Settlement:
-    if operation != "notify":
-        raise LookupError(f"a notifier has no effect {operation!r}")
-    return settlement
 
 
 def _plain(notice: Notice) -> dict[str, Any]:

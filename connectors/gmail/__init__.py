@@ -44,6 +44,13 @@ class GmailAccount:
             )
         self._settings = settings
         self._mailbox = GmailMailbox(max_size_bytes=settings.max_size_bytes, timeout_seconds=settings.timeout_seconds)
+        by_message_id = Settlement(
+            doubt=DoubtClass.PROBE,
+            timeout=timedelta(seconds=settings.timeout_seconds),
+            settle=timedelta(seconds=settings.settle_seconds),
+            probe=self.find_sent,
+        )
+        self.settlements = {"send": by_message_id, "notify": by_message_id}
         self._making_client = Lock()
         self._verifier = ""
 
@@ -85,17 +92,6 @@ class GmailAccount:
     def check(self) -> str:
         """Open the account, and see that it may send, and as ``address``."""
         return self._client.ask(self._seen)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Settle a doubt about a sent mail by a search for its Message-ID."""
-        if operation not in ("send", "notify"):
-            raise LookupError(f"a Gmail account has no effect {operation!r}")
-        return Settlement(
-            doubt=DoubtClass.PROBE,
-            timeout=timedelta(seconds=self._settings.timeout_seconds),
-            settle=timedelta(seconds=self._settings.settle_seconds),
-            probe=self.find_sent,
-        )
 
     def find_sent(self, effect_id: str, **_arguments: object) -> Receipt | None:
         """Look whether the mail was sent; in every folder, because somebody may have moved it.

@@ -28,6 +28,11 @@ class KeapAccount:
     def __init__(self, settings: KeapSettings) -> None:
         self._settings = settings
         self._api = KeapApi(settings)
+        timeout, settle = self._api.system.limit, timedelta(seconds=settings.settle_seconds)
+        self.settlements = {
+            "tag": Settlement(doubt=DoubtClass.NATURAL, timeout=timeout),
+            "note": Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self._find_note),
+        }
         self._known = KnownRecord(
             lambda: self._api.operation(lambda desk: self._purchases_of(desk, settings.known_email)),
             f"{self._api.system.place}: shows no purchase of known_email, so that it is not believed that others "
@@ -46,7 +51,7 @@ class KeapAccount:
             self._known.must_be_seen()
         return found
 
-    def tag(self, email: str, tag: str, *, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - a tag is simply set again
+    def tag(self, email: str, tag: str) -> Receipt:
         """Apply a tag to the contact; of several with this address, to the oldest."""
         address = cards.plain_address(email)
         return self._api.operation(lambda desk: cards.tag_card(desk, address, tag))
@@ -62,16 +67,6 @@ class KeapAccount:
             "text": f"{text}\n\n{_marker(effect_id)}" if effect_id else text,
         }
         return self._api.operation(lambda desk: cards.note_on_card(desk, address, note))
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a tag is simply set again, and that a note is looked for."""
-        timeout = self._api.system.limit
-        if operation == "tag":
-            return Settlement(doubt=DoubtClass.NATURAL, timeout=timeout)
-        if operation == "note":
-            settle = timedelta(seconds=self._settings.settle_seconds)
-            return Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self._find_note)
-        raise LookupError(f"the keap connector has no effect {operation!r}")
 
     def check(self) -> str:
         """See the known customer, and an order of theirs if there are files to sell."""

@@ -34,6 +34,14 @@ class MailAccount:
         self._mailer = SmtpMailer(settings, tokens=self._tokens)
         imap = settings.imap
         self._mailbox = ImapMailbox(imap, account=settings, tokens=self._tokens) if imap else None
+        looks_up = imap is not None and imap.sent_folder is not None
+        settlement = Settlement(
+            doubt=DoubtClass.PROBE if looks_up else DoubtClass.NONE,
+            timeout=timedelta(seconds=settings.timeout_seconds),
+            settle=timedelta(seconds=settings.settle_seconds),
+            probe=self.find_sent if looks_up else None,
+        )
+        self.settlements = {"send": settlement, "notify": settlement}
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Send the mail. Filing it in the sent folder is the provider's part: our own copy would prove nothing."""
@@ -76,16 +84,6 @@ class MailAccount:
     def redeem(self, code: str, redirect_uri: str) -> str:
         """Exchange the code for tokens, and keep them."""
         return self._granted_tokens().redeem(code, redirect_uri)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Settle a doubt about a sent mail by a look into the provider's sent folder, if it has one."""
-        if operation not in ("send", "notify"):
-            raise LookupError(f"a mail account has no effect {operation!r}")
-        timeout = timedelta(seconds=self._settings.timeout_seconds)
-        if self._settings.imap is None or self._settings.imap.sent_folder is None:
-            return Settlement(doubt=DoubtClass.NONE, timeout=timeout)
-        settle = timedelta(seconds=self._settings.settle_seconds)
-        return Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self.find_sent)
 
     def find_sent(self, effect_id: str, **_arguments: object) -> Receipt | None:
         """Look whether the mail was sent.

@@ -44,6 +44,8 @@ class S3Files:
         if find_spec("botocore") is None:
             raise ConfigurationError("the s3 connector needs boto3: pip install 'process-orchestrator[s3]'")
         self._settings = settings
+        self._limit = timedelta(seconds=settings.timeout_seconds)
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE, timeout=self._limit)}
         self._made = _Made()
         self._place = f"bucket {settings.bucket!r} at {settings.endpoint_url or f'S3 in {settings.region}'}"
 
@@ -52,13 +54,7 @@ class S3Files:
         found = self._object(asset.key)
         return found is not None and self._ask(lambda: self._bucket().holds(found))
 
-    def link_to(
-        self,
-        asset: Asset,
-        *,
-        valid_for: timedelta,
-        effect_id: str | None = None,  # noqa: ARG002 - signing leaves nothing behind that could carry it
-    ) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Sign a download link; S3 is not asked, so that the file may be missing.
 
         Raises:
@@ -78,19 +74,9 @@ class S3Files:
         ask = self._say if asks_nobody else self._ask
         return ask(lambda: self._signed(asset, found, valid_for), effect=self._settings.role is not None)
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a link is simply signed again."""
-        if operation != "link_to":
-            raise LookupError(f"the s3 connector has no effect {operation!r}")
-        return Settlement(doubt=DoubtClass.PURE, timeout=self._limit)
-
     def check(self) -> str:
         """Open a link as a customer does: only that proves region, addressing, clock and key at once."""
         return self._ask(self._checked)
-
-    @property
-    def _limit(self) -> timedelta:
-        return timedelta(seconds=self._settings.timeout_seconds)
 
     def _object(self, key: str) -> Mapping[str, Any] | None:
         """Return which object an asset is, as parameters of a request; None if it is not listed."""

@@ -176,6 +176,8 @@ class Connections:
             connection = connector.build(section.settings)
         except ConfigurationError as exc:
             raise ConfigurationError(f"{where}: {exc}") from exc
+        except PluginError as exc:
+            raise PluginError(f'{where}: {owner}: connector "{connector.name}" cannot be built: {exc}') from exc
         except OrchestratorError:
             raise
         except Exception as exc:

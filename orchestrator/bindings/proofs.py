@@ -164,7 +164,7 @@ class Proofs:
             for form in forms_of(capability).values():
                 if form.operation.kind != "effect":
                     continue
-                settlement = instance.settlement(form.operation.name)
+                settlement = instance.settlements[form.operation.name]
                 if settlement.doubt is DoubtClass.PROBE:
                     yield _Probe(connection=connection, form=form, settlement=settlement, settings=settings)
 

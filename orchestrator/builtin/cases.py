@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sqlalchemy import Connection, select, update
 
@@ -33,6 +33,9 @@ class HostCases:
         processes: Finds processes by name.
     """
 
+    settlements: ClassVar = dict.fromkeys(("open_or_join", "start"), Settlement(doubt=DoubtClass.NATURAL))
+    """Opening the same case and starting the same run again changes nothing."""
+
     def __init__(
         self,
         record: Record,
@@ -42,10 +45,6 @@ class HostCases:
         self._record = record
         self._runs = runs
         self._processes = processes
-
-    def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
-        """Opening the same case and starting the same run again changes nothing."""
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Say which processes can be started."""

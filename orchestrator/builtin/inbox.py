@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Select, select, update
 
@@ -81,13 +81,12 @@ class HostInbox:
         own: Our own addresses: mail from ourselves is never answered.
     """
 
+    settlements: ClassVar = dict.fromkeys(("settle", "keep_for_person"), Settlement(doubt=DoubtClass.NATURAL))
+    """Filing a mail again changes nothing."""
+
     def __init__(self, record: Record, own: frozenset[str] = frozenset()) -> None:
         self._record = record
         self._own = own
-
-    def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
-        """Filing a mail again changes nothing."""
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Say how much mail waits for a person."""
@@ -113,11 +112,11 @@ class HostInbox:
         with self._record.store.read() as tx:
             return effect_store.find(tx, found.group(1)) is not None
 
-    def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
+    def settle(self, delivery: str, *, note: str) -> Receipt:
         """File a mail as dealt with; one that waits for a person does so until that person closes it."""
         return self._file(delivery, DeliveryState.SETTLED, note)
 
-    def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002
+    def keep_for_person(self, delivery: str, *, reason: str) -> Receipt:
         """Leave a mail to a person."""
         return self._file(delivery, DeliveryState.FOR_PERSON, reason)
 

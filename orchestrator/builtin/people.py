@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 
@@ -51,12 +51,11 @@ class HostPeople:
         record: Where questions and answers are written down.
     """
 
+    settlements: ClassVar = {"decide": Settlement(doubt=DoubtClass.NATURAL, to_the_letter=False)}
+    """Asking again finds the same question."""
+
     def __init__(self, record: Record) -> None:
         self._record = record
-
-    def settlement(self, operation: str) -> Settlement:  # noqa: ARG002 - all operations are alike
-        """Asking again finds the same question."""
-        return Settlement(doubt=DoubtClass.NATURAL, to_the_letter=False)
 
     def check(self) -> str:
         """Say how many questions are open."""

@@ -30,20 +30,17 @@ class Cases(Protocol):
     """The customers' matters, across runs and messages."""
 
     @effect
-    def open_or_join(self, key: Private[str], *, delivery: str, effect_id: str | None = None) -> CaseTicket:
+    def open_or_join(self, key: Private[str], *, delivery: str) -> CaseTicket:
         """Open the customer's case, or join the open one.
 
         Args:
             key: What the case is known by, for example the customer's address.
             delivery: The mail that belongs to it.
-            effect_id: Given by the host.
         """
         ...
 
     @effect
-    def start(
-        self, work: Work, *, case_id: str | None = None, at: datetime | None = None, effect_id: str | None = None
-    ) -> Receipt:
+    def start(self, work: Work, *, case_id: str | None = None, at: datetime | None = None) -> Receipt:
         """Start the process that serves the case.
 
         The new run names this one as its parent, and goes its own way: this one does not wait for it.
@@ -53,7 +50,6 @@ class Cases(Protocol):
             case_id: The case that the new run belongs to; without one, the case of the run that starts it.
             at: When it is to be executed, with its time zone, if later. It must be the same at each replay:
                 reckon it from what a step answered (``link.expires_at``), never from the clock.
-            effect_id: Given by the host.
 
         Returns:
             A receipt whose reference is the id of the run.

@@ -11,7 +11,7 @@ class Contacts(Protocol):
     """The system that keeps customers' contact cards."""
 
     @effect
-    def tag(self, email: Private[str], tag: str, *, effect_id: str | None = None) -> Receipt:
+    def tag(self, email: Private[str], tag: str) -> Receipt:
         """Tag the customer.
 
         Raises:
@@ -20,7 +20,7 @@ class Contacts(Protocol):
         ...
 
     @effect
-    def note(self, email: Private[str], text: Private[str], *, effect_id: str | None = None) -> Receipt:
+    def note(self, email: Private[str], text: Private[str]) -> Receipt:
         """Note what happened on the customer's card.
 
         Raises:

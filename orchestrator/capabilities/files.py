@@ -54,13 +54,12 @@ class FileLinks(Protocol):
         ...
 
     @effect
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Issue a fresh download link.
 
         Args:
             asset: The file.
             valid_for: How long the link should work; a system may cap it, and says so in ``expires_at``.
-            effect_id: Given by the host.
 
         Raises:
             NotFound: The system knows for certain that the file does not exist.

@@ -38,23 +38,21 @@ class Inbox(Protocol):
         ...
 
     @effect
-    def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:
+    def settle(self, delivery: str, *, note: str) -> Receipt:
         """File the mail as dealt with.
 
         Args:
             delivery: The mail.
             note: Why nothing more is to be done, without personal data.
-            effect_id: Given by the host.
         """
         ...
 
     @effect
-    def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:
+    def keep_for_person(self, delivery: str, *, reason: str) -> Receipt:
         """Leave the mail to a person.
 
         Args:
             delivery: The mail.
             reason: Why a person must look, without personal data.
-            effect_id: Given by the host.
         """
         ...

@@ -26,13 +26,11 @@ class Mailer(Protocol):
     """The system that sends mail."""
 
     @effect(reaches=lambda mail: Recipient(mail.to, acknowledges=mail.acknowledges))
-    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+    def send(self, mail: OutgoingMail) -> Receipt:
         """Send the mail.
 
         Args:
             mail: What to send.
-            effect_id: Given by the host; the Message-ID is derived from it, so that a mail that was
-                already sent can be found again.
 
         Returns:
             A receipt whose reference is the Message-ID, with its angle brackets.

@@ -21,12 +21,11 @@ class Notifier(Protocol):
     """The system that reaches the people who run the business: a chat, a pager, a mailbox."""
 
     @effect
-    def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
+    def notify(self, notice: Notice) -> Receipt:
         """Tell the people who run the business.
 
         Args:
             notice: What to tell.
-            effect_id: Given by the host.
 
         Raises:
             Rejected: The system refuses the notice for good.

@@ -94,7 +94,7 @@ class People(Protocol):
     """The people who decide what no rule decides."""
 
     @effect
-    def decide(self, question: Question, *, effect_id: str | None = None) -> Decision:
+    def decide(self, question: Question) -> Decision:
         """Ask a person.
 
         The run waits, without a worker, until somebody answers or the deadline takes ``otherwise``; then it

@@ -176,13 +176,12 @@ def effect(*, reaches: Callable[..., Recipient]) -> Callable[[F], F]: ...
 def effect(function: Any = None, *, reaches: Callable[..., Recipient] | None = None) -> Any:
     """Mark an operation that changes the outside world. Its docstring's first line is the step's title.
 
-    It takes a keyword argument ``effect_id``, which the host gives and a process never does, and
-    answers with a ``Receipt`` unless repeating it is harmless.
+    It answers with a ``Receipt`` unless repeating it is harmless.
 
     Args:
         function: The method.
-        reaches: For what reaches a customer: tells whom, from the arguments without ``effect_id``. Then the limits of
-            outgoing mail hold for it.
+        reaches: For what reaches a customer: tells whom, from the arguments. Then the limits of outgoing mail hold
+            for it.
     """
     mark = partial(_mark, kind="effect", reaches=reaches)
     return mark if function is None else mark(function)

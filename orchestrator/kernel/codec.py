@@ -16,8 +16,6 @@ from orchestrator.errors import RecordError
 from orchestrator.plugins import Capability
 from orchestrator.record.trail import COMMITMENT, Sealer
 
-HOST_ARGUMENT = "effect_id"
-
 
 @dataclass(frozen=True)
 class OperationForm:
@@ -42,10 +40,8 @@ class OperationForm:
         """Return the arguments of a call by name, defaults included.
 
         Raises:
-            TypeError: The call does not fit, or gives what only the host gives.
+            TypeError: The call does not fit.
         """
-        if HOST_ARGUMENT in kwargs:
-            raise TypeError(f"{self.name}: {HOST_ARGUMENT} is given by the host, never by a process")
         bound = self._signature.bind(None, *args, **kwargs)
         bound.apply_defaults()
         return {name: value for name, value in bound.arguments.items() if name in self._parameters}
@@ -134,8 +130,7 @@ class OperationForm:
 
     @cached_property
     def _parameters(self) -> dict[str, TypeAdapter[Any]]:
-        names = [name for name in self._signature.parameters if name not in ("self", HOST_ARGUMENT)]
-        return {name: TypeAdapter(self._hints[name]) for name in names}
+        return {name: TypeAdapter(self._hints[name]) for name in list(self._signature.parameters)[1:]}
 
     @cached_property
     def _answer(self) -> TypeAdapter[Any]:

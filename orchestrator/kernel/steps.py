@@ -30,7 +30,7 @@ from orchestrator.kernel.session import Session
 from orchestrator.ledger.ledger import Ledger, error_name, wait_after
 from orchestrator.ledger.model import Effect, effect_id
 from orchestrator.logs import about
-from orchestrator.plugins import Capability, DoubtClass, Settlement
+from orchestrator.plugins import Capability, DoubtClass, Settlement, with_effect_id
 from orchestrator.record.trail import Sealer
 
 _OURS = Path(__file__).parents[1]
@@ -274,15 +274,16 @@ class _Step:
         """How a doubt is settled, or None for a query."""
         if self.form.operation.kind == "query":
             return None
-        settlement: Settlement = self.bound.instance.settlement(self.form.operation.name)
+        settlement: Settlement = self.bound.instance.settlements[self.form.operation.name]
         return settlement
 
     def invoke(self, key: str) -> Any:
         """Call the system; whatever it raises comes out as an error of ours."""
-        given = {"effect_id": key} if self.form.operation.kind == "effect" else {}
         operation = getattr(self.bound.instance, self.form.operation.name)
+        if self.form.operation.kind == "effect":
+            operation = with_effect_id(operation, key)
         try:
-            return self.form.accept(operation(**self.arguments, **given))
+            return self.form.accept(operation(**self.arguments))
         except (OrchestratorError, MemoryError):
             raise
         except ValidationError as exc:

@@ -6,13 +6,14 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_origin
 
 import orchestrator.capabilities
 from orchestrator.capabilities import operations_of
 from orchestrator.errors import ConfigurationError
 from orchestrator.plugins import Capability
+from orchestrator.plugins.effect_ids import EFFECT_ID
 from orchestrator.plugins.host import installed_capabilities
 from orchestrator.spelling import suggestion
 
@@ -47,6 +48,12 @@ class DescribedOperation:
     def given(self) -> str:
         """The arguments by name, as they are handed on."""
         return ", ".join(f"{name}={name}" for name in self.arguments)
+
+    def with_effect_id(self) -> DescribedOperation:
+        """Describe the same operation as one that asks for the id of its effect."""
+        star = "" if ", *, " in self.parameters else "*, "
+        parameters = f"{self.parameters}, {star}{EFFECT_ID}: str | None = None"
+        return replace(self, parameters=parameters, arguments=(*self.arguments, EFFECT_ID))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from orchestrator.kit.describing import DescribedCapability, DescribedOperation,
 from orchestrator.kit.documenting import fixtures_of
 from orchestrator.plugins import API
 from orchestrator.plugins.contract import NAME
+from orchestrator.plugins.effect_ids import asks_for_effect_id
 from orchestrator.plugins.host import installed_capabilities
 
 _SUFFIX = ".j2"
@@ -49,7 +50,7 @@ _TESTED: Mapping[str, _Tested] = {
     "OrderRecords": _Tested(values=("Asset", "Purchase")),
     "Mailer": _Tested("FakePost", 'OutgoingMail(to=ANN, subject="s", text="t"), effect_id="f-1"'),
     "Mailbox": _Tested("FakeLetterbox"),
-    "Contacts": _Tested("FakeCards", 'ANN, "lost-download", effect_id="f-1"'),
+    "Contacts": _Tested("FakeCards", 'ANN, "lost-download"'),
     "Notifier": _Tested("FakeReaders", 'Notice(title="2 runs wait"), effect_id="f-1"'),
 }
 
@@ -119,9 +120,10 @@ def _checked(name: str) -> str:
 
 
 def _connector_words(capabilities: Sequence[DescribedCapability]) -> dict[str, object]:
-    operations = [operation for each in capabilities for operation in each.operations]
+    operations = [operation for each in capabilities for operation in _operations(each)]
     effects = [each for each in operations if each.kind == "effect"]
-    doubts = {name: doubt for each in capabilities for name, doubt in _doubts(each).items()}
+    settlements = [getattr(_fake(each), "settlements", {}) for each in capabilities]
+    doubts = {effect: settlement.doubt.name for each in settlements for effect, settlement in each.items()}
     annotations = [text for each in operations for text in (each.parameters, each.result)]
     imported = {
         "orchestrator.plugins": {"Connector", "RegisterConnector", "hookimpl"},
@@ -192,10 +194,18 @@ def _views(capability: DescribedCapability) -> list[str]:
     return [name for name in wanted if name != capability.name]
 
 
-def _doubts(capability: DescribedCapability) -> dict[str, str]:
-    """Return how the fake, which is all that is asked at first, settles a doubt about each effect."""
-    fake = class_at(capability.registered.fake)()
-    return {each.name: fake.settlement(each.name).doubt.name for each in capability.operations if each.kind == "effect"}
+def _fake(capability: DescribedCapability) -> Any:
+    """Return what the generated connector asks at first."""
+    return class_at(capability.registered.fake)()
+
+
+def _operations(capability: DescribedCapability) -> list[DescribedOperation]:
+    """Return the operations as the connector needs them: an effect asks for its id if the fake does."""
+    fake = _fake(capability)
+    return [
+        each.with_effect_id() if each.kind == "effect" and asks_for_effect_id(getattr(fake, each.name)) else each
+        for each in capability.operations
+    ]
 
 
 def class_at(where: str) -> Any:

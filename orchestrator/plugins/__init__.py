@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.plugins.capability import Capabilities, Capability
 from orchestrator.plugins.connector import API, Connection, Connector, DoubtClass, Settlement
+from orchestrator.plugins.effect_ids import with_effect_id
 from orchestrator.plugins.hooks import (
     PROJECT,
     RegisterCapability,
@@ -30,4 +31,5 @@ __all__ = [
     "Watchable",
     "hookimpl",
     "hookspec",
+    "with_effect_id",
 ]

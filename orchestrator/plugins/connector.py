@@ -94,7 +94,10 @@ def _is_duration(given: object) -> bool:
 class Connection(Protocol):
     """What every built connector has besides its capabilities.
 
-    One that gives a capability with effects also has ``settlement(operation) -> Settlement``.
+    One that gives a capability with effects also has ``settlements``: a ``Settlement`` for each effect, by its name.
+
+    A method that is an effect may take a keyword argument ``effect_id``: the host gives it an id that is the same each
+    time that this effect is tried.
     """
 
     def check(self) -> str:

@@ -16,6 +16,7 @@ from orchestrator.capabilities import HOST_CAPABILITIES, operations_of
 from orchestrator.errors import PluginError
 from orchestrator.plugins.capability import Capabilities
 from orchestrator.plugins.connector import API, Connector
+from orchestrator.plugins.effect_ids import EFFECT_ID
 from orchestrator.schedule import Schedule
 from orchestrator.spelling import nearest
 
@@ -102,11 +103,10 @@ def connection_problems(connection: type, provides: tuple[type, ...]) -> list[st
     problems = [problem for pair in operations for problem in _operation_problems(connection, *pair)]
     if not _has_method(connection, "check"):
         problems.append(f"has no method check; {connection.__name__} needs `def check(self) -> str`")
-    effects = [name for capability, name in operations if operations_of(capability)[name].kind == "effect"]
-    if effects and not _has_method(connection, "settlement"):
+    if _has_method(connection, "settlement"):
         problems.append(
-            f"has the effect {effects[0]} and no settlement; {connection.__name__} needs "
-            "`def settlement(self, operation: str) -> Settlement`, which tells how a doubt is settled"
+            f"has a method settlement, as of API 1.0; {connection.__name__} needs instead the attribute "
+            'settlements = {"send": Settlement(doubt=...)}, by effect; install a newer version of the connector'
         )
     return problems
 
@@ -185,11 +185,12 @@ def _operation_problems(connection: type, capability: type, operation: str) -> I
     if inspect.iscoroutinefunction(getattr(connection, operation)):
         yield f"{claim}.{operation} is async; write a plain `def {operation}`: connectors are called from threads"
     offered = _signature(connection, operation)
-    if offered is not None and (misfit := _misfit(inspect.signature(demanded), offered)):
+    host_gives = {EFFECT_ID} if operations_of(capability)[operation].kind == "effect" else set()
+    if offered is not None and (misfit := _misfit(inspect.signature(demanded), offered, host_gives)):
         yield f"{claim}.{operation} {misfit}; write `def {wanted}`"
 
 
-def _misfit(demanded: inspect.Signature, offered: inspect.Signature) -> str:
+def _misfit(demanded: inspect.Signature, offered: inspect.Signature, host_gives: set[str]) -> str:
     """Tell why a call that fits the demanded signature may not fit the offered one; empty if it always does."""
     own = dict(list(demanded.parameters.items())[1:])
     variadic = {parameter.kind for parameter in offered.parameters.values()}
@@ -198,7 +199,7 @@ def _misfit(demanded: inspect.Signature, offered: inspect.Signature) -> str:
             return problem
     for name, parameter in offered.parameters.items():
         required = parameter.default is parameter.empty and parameter.kind not in _VARIADIC
-        if required and name not in own:
+        if required and name not in own and name not in host_gives:
             return f"demands a parameter {name} that nobody gives"
     return ""
 

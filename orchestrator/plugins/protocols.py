@@ -13,6 +13,7 @@ from pydantic.errors import PydanticUserError
 from orchestrator.capabilities import Operation, operations_of
 from orchestrator.plugins.capability import Capabilities, Capability
 from orchestrator.plugins.contract import api_problems, kind_of
+from orchestrator.plugins.effect_ids import EFFECT_ID
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -62,10 +63,8 @@ def _operation_problems(function: Any, operation: Operation) -> Iterator[str]:
     if any(each.kind not in _BY_NAME for each in parameters.values()):
         yield "takes arguments without names; the record keeps each by its name"
         return
-    if operation.kind == "effect":
-        key = parameters.pop("effect_id", None)
-        if key is None or key.kind is not key.KEYWORD_ONLY or key.default is not None:
-            yield "is an effect without effect_id; write `*, effect_id: str | None = None` as its last argument"
+    if EFFECT_ID in parameters:
+        yield f"takes {EFFECT_ID}, which no process gives; leave it out: the host gives it to connectors that name it"
     yield from _annotation_problems(function, [*parameters, "return"])
     if operation.reaches is not None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orchestrator.capabilities import CaseTicket, IncomingMail, Receipt, Work
 from orchestrator.errors import NotFound, Rejected
@@ -19,6 +19,8 @@ class FakeInbox(Scripted):
         mails: The mails, read already.
     """
 
+    settlements: ClassVar = dict.fromkeys(("settle", "keep_for_person"), Settlement(doubt=DoubtClass.NATURAL))
+
     def __init__(self, *mails: IncomingMail) -> None:
         super().__init__()
         self.mails = {mail.delivery: mail for mail in mails}
@@ -32,23 +34,19 @@ class FakeInbox(Scripted):
         with self._call("read", delivery=delivery):
             return self._mail(delivery)
 
-    def settle(self, delivery: str, *, note: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - filing again changes nothing
+    def settle(self, delivery: str, *, note: str) -> Receipt:
         """File a mail as dealt with."""
         with self._call("settle", delivery=delivery, note=note):
             self.settled[self._mail(delivery).delivery] = note
             self.for_person.pop(delivery, None)
             return Receipt(reference=delivery)
 
-    def keep_for_person(self, delivery: str, *, reason: str, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - as above
+    def keep_for_person(self, delivery: str, *, reason: str) -> Receipt:
         """Leave a mail to a person."""
         with self._call("keep_for_person", delivery=delivery, reason=reason):
             self.for_person[self._mail(delivery).delivery] = reason
             self.settled.pop(delivery, None)
             return Receipt(reference=delivery)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that filing again changes nothing."""
-        return _natural("an inbox", operation, {"settle", "keep_for_person"})
 
     def check(self) -> str:
         """Count the mails."""
@@ -78,6 +76,8 @@ class FakeCases(Scripted):
         inbox: Where the mails that belong to cases are stored.
         case_id: The case of the run under test.
     """
+
+    settlements: ClassVar = dict.fromkeys(("open_or_join", "start"), Settlement(doubt=DoubtClass.NATURAL))
 
     def __init__(self, inbox: FakeInbox, case_id: str = "c-0") -> None:
         super().__init__()
@@ -126,16 +126,6 @@ class FakeCases(Scripted):
         """Let the case with this key have its answer."""
         self.cases[key.strip().casefold()].answered_at = at
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that opening and starting again changes nothing."""
-        return _natural("cases", operation, {"open_or_join", "start"})
-
     def check(self) -> str:
         """Count the cases."""
         return f"a fake with {len(self.cases)} cases"
-
-
-def _natural(what: str, operation: str, effects: set[str]) -> Settlement:
-    if operation not in effects:
-        raise LookupError(f"{what} has no effect {operation!r}")
-    return Settlement(doubt=DoubtClass.NATURAL)

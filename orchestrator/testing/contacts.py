@@ -25,8 +25,12 @@ class FakeContacts(Scripted):
         super().__init__()
         self.cards = {email.casefold(): Card() for email in emails}
         self._noted: dict[str, Receipt] = {}
+        self.settlements = {
+            "tag": Settlement(doubt=DoubtClass.NATURAL),
+            "note": Settlement(doubt=DoubtClass.PROBE, probe=self._look_for_note),
+        }
 
-    def tag(self, email: str, tag: str, *, effect_id: str | None = None) -> Receipt:  # noqa: ARG002 - a tag is simply set again
+    def tag(self, email: str, tag: str) -> Receipt:
         """Tag the customer."""
         with self._call("tag", email=email, tag=tag):
             self._card(email).tags.add(tag)
@@ -41,14 +45,6 @@ class FakeContacts(Scripted):
             if effect_id is not None:
                 self._noted[effect_id] = receipt
             return receipt
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a tag is simply set again, and that a note is looked for."""
-        if operation == "tag":
-            return Settlement(doubt=DoubtClass.NATURAL)
-        if operation == "note":
-            return Settlement(doubt=DoubtClass.PROBE, probe=self._look_for_note)
-        raise LookupError(f"contacts have no effect {operation!r}")
 
     def check(self) -> str:
         """Count the cards."""

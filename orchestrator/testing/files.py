@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 from urllib.parse import quote
 
 from orchestrator.capabilities import Asset, Link
@@ -25,6 +26,8 @@ class FakeFiles(Scripted):
         now: What the time is.
     """
 
+    settlements: ClassVar = {"link_to": Settlement(doubt=DoubtClass.PURE)}
+
     def __init__(
         self, *assets: Asset, longest: timedelta = timedelta(days=7), now: Callable[[], datetime] = _now
     ) -> None:
@@ -39,7 +42,7 @@ class FakeFiles(Scripted):
         with self._call("exists", asset=asset):
             return asset in self.contents
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:  # noqa: ARG002 - a link is simply issued again
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Issue a link of its own for each call."""
         with self._call("link_to", asset=asset, valid_for=valid_for):
             if valid_for <= timedelta(0):
@@ -55,12 +58,6 @@ class FakeFiles(Scripted):
         """Open a link as a customer does; None if it does not open, or no longer."""
         opens = [link.asset for link in self.links if link.url == url and self._now() < link.expires_at]
         return self.contents.get(opens[0]) if opens else None
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a link is simply issued again."""
-        if operation != "link_to":
-            raise LookupError(f"files have no effect {operation!r}")
-        return Settlement(doubt=DoubtClass.PURE)
 
     def check(self) -> str:
         """Count the files."""

@@ -29,6 +29,7 @@ class FakeMailer(Scripted):
         self.receipts: list[Receipt] = []
         self._unknown = {address.casefold() for address in unknown}
         self._effects: dict[str, Receipt] = {}
+        self.settlements = {"send": Settlement(doubt=DoubtClass.PROBE, probe=self._look_for)}
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Send the mail."""
@@ -41,12 +42,6 @@ class FakeMailer(Scripted):
             if effect_id is not None:
                 self._effects[effect_id] = receipt
             return receipt
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a mail is looked for among those that were sent."""
-        if operation != "send":
-            raise LookupError(f"a mailer has no effect {operation!r}")
-        return Settlement(doubt=DoubtClass.PROBE, probe=self._look_for)
 
     def check(self) -> str:
         """Count what was sent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from orchestrator.capabilities import Notice, Receipt
 from orchestrator.plugins import DoubtClass, Settlement
 from orchestrator.testing.fault_script import Scripted
@@ -9,6 +11,8 @@ from orchestrator.testing.fault_script import Scripted
 
 class FakeNotifier(Scripted):
     """Keeps notices in the order they came; the same effect is told once."""
+
+    settlements: ClassVar = {"notify": Settlement(doubt=DoubtClass.NATURAL)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,12 +29,6 @@ class FakeNotifier(Scripted):
         with self._call("notify", notice=notice):
             self._told.setdefault(key, notice)
             return Receipt(reference=key)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a notice may be told again."""
-        if operation != "notify":
-            raise LookupError(f"a notifier has no effect {operation!r}")
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Count the notices."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 from orchestrator.capabilities import Decision, Question
 from orchestrator.errors import AwaitingDecision, RecordError
@@ -16,12 +17,14 @@ class FakePeople:
         decisions: The answers, in order.
     """
 
+    settlements: ClassVar = {"decide": Settlement(doubt=DoubtClass.NATURAL)}
+
     def __init__(self, *decisions: Decision) -> None:
         self.questions: list[Question] = []
         """Every question that was asked, also those that nobody answered."""
         self._decisions = deque(decisions)
 
-    def decide(self, question: Question, *, effect_id: str | None = None) -> Decision:  # noqa: ARG002 - answers come in order
+    def decide(self, question: Question) -> Decision:
         """Answer a question.
 
         Raises:
@@ -38,12 +41,6 @@ class FakePeople:
     def answer(self, decision: Decision) -> None:
         """Let one more question be answered."""
         self._decisions.append(decision)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a question may be asked again."""
-        if operation != "decide":
-            raise LookupError(f"people have no effect {operation!r}")
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Count the questions."""

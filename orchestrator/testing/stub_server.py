@@ -31,6 +31,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.capabilities import Receipt, operations_of
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Unavailable
+from orchestrator.plugins.effect_ids import EFFECT_ID
 from orchestrator.plugins.host import installed_capabilities
 
 HOST = "127.0.0.1"
@@ -180,7 +181,7 @@ class StubServer:
         if operation == "check":
             return {"seen": "; ".join(fake.check() for fake in self.fakes)}
         if operation == "look-for":
-            probe = self._operations[given["operation"]].fake.settlement(given["operation"]).probe
+            probe = self._operations[given["operation"]].fake.settlements[given["operation"]].probe
             return TypeAdapter(Receipt | None).dump_python(probe(given["effect_id"]), mode="json")
         return self._operations[operation](given)
 
@@ -211,7 +212,7 @@ def _operations_of(fake: Any) -> dict[str, _Operation]:
 
 
 def _operation(fake: Any, capability: type, name: str) -> _Operation:
-    hints = get_type_hints(vars(capability)[name], include_extras=True)
+    hints = get_type_hints(vars(capability)[name], include_extras=True) | {EFFECT_ID: str | None}
     result = TypeAdapter(hints.pop("return"))
     return _Operation(fake, name, {each: TypeAdapter(hint) for each, hint in hints.items()}, result)
 

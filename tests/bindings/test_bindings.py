@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -165,7 +166,18 @@ def test_a_connector_whose_plugin_is_broken_or_disabled_is_told_so(tmp_path: Pat
 
 
 def settled_by(**settlement: Any) -> type[Shelf]:
-    return type("Odd", (Shelf,), {"settlement": lambda self, operation: Settlement(**settlement)})
+    return declaring(lambda: {"link_to": Settlement(**settlement)})
+
+
+def declaring(settlements: Callable[[], Any]) -> type[Shelf]:
+    """Return a connection that declares its settlements as it is built, as most do."""
+
+    class Odd(Shelf):
+        def __init__(self, settings: ShelfSettings) -> None:
+            super().__init__(settings)
+            self.settlements = settlements()
+
+    return Odd
 
 
 SETTLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -189,7 +201,7 @@ def test_a_settlement_that_could_settle_nothing_is_refused_with_the_name_of_its_
     odd = replace(SHELF, name="odd", build=settled_by(**{"doubt": DoubtClass.NONE, **settlement}))
     with pytest.raises(PluginError) as caught:
         connected(tmp_path, "connections.x = {connector = 'odd'}", odd).get("x")
-    assert ': plug-in "acme": connector "odd" has no settlement for link_to: ' in str(caught.value)
+    assert ': plug-in "acme": connector "odd" cannot be built: ' in str(caught.value)
     assert message in str(caught.value)
 
 
@@ -205,15 +217,35 @@ BUILDS: dict[str, tuple[Any, type[Exception], str]] = {
         "[connections.x]: folder: write another",
     ),
     "not a connection": (lambda settings: object(), PluginError, 'connector "odd" claims FileLinks, but object has no'),
-    "settlement that is none": (
-        type("Odd", (Shelf,), {"settlement": lambda self, operation: None}),
+    "no settlement": (
+        declaring(dict),
         PluginError,
-        "has no settlement for link_to: settlement returned a NoneType; return a Settlement",
+        'has no settlement for link_to; declare it: self.settlements = {"link_to": Settlement(doubt=...)}',
     ),
-    "settlement that fails": (
-        type("Odd", (Shelf,), {"settlement": lambda self, operation: {}[operation]}),
+    "settlement that is none": (
+        declaring(lambda: {"link_to": DoubtClass.PURE}),
         PluginError,
-        "has no settlement for link_to: settlement raised KeyError; return a Settlement",
+        "has no settlement for link_to: there is a DoubtClass; write Settlement(doubt=...)",
+    ),
+    "settlements that are none": (
+        declaring(lambda: Settlement(doubt=DoubtClass.PURE)),
+        PluginError,
+        'has settlements that are a Settlement; write {"link_to": ...}',
+    ),
+    "settlements that fail": (
+        type("Odd", (Shelf,), {"settlements": property(lambda self: {}["link_to"], lambda self, given: None)}),
+        PluginError,
+        "has no settlements: they raised KeyError; return a dict",
+    ),
+    "settlement of no effect": (
+        declaring(lambda: dict.fromkeys(("link_to", "link_too"), Settlement(doubt=DoubtClass.PURE))),
+        PluginError,
+        'has a settlement for link_too, which is no effect of it; did you mean "link_to"?',
+    ),
+    "key that the effect does not take": (
+        settled_by(doubt=DoubtClass.NATIVE_KEY, key_lifetime=timedelta(hours=1)),
+        PluginError,
+        "has no settlement for link_to: link_to does not take the key; write `def link_to(..., effect_id: ",
     ),
     "probe that takes other arguments": (
         settled_by(doubt=DoubtClass.PROBE, probe=lambda effect_id, mail: None),

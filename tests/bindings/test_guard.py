@@ -177,5 +177,5 @@ def test_operations_go_through_the_guard_and_everything_else_past_it(guard: Guar
     fail(guard, DOWN, FAILURES)
     with pytest.raises(Unavailable, match="it is down"):
         guarded.exists(Asset(key="a.zip"))
-    assert guarded.settlement("link_to") == files.settlement("link_to")
+    assert guarded.settlements["link_to"] == files.settlements["link_to"]
     assert guarded.check() == files.check()

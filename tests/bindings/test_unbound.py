@@ -25,7 +25,7 @@ from tests.support.clock import HandClock
 from tests.support.configurations import load
 from tests.support.console import Console
 from tests.support.gateways import serve
-from tests.support.plugins import SHELF, Shelf, offering, with_processes
+from tests.support.plugins import SHELF, Shelf, ShelfSettings, offering, with_processes
 from tests.support.webhooks import HOOKS, Order, Process
 
 UNBOUND = CONFIG.replace('bindings.order_records = "shop"\n', "").replace('bindings.mailer = "outbox"\n', "")
@@ -40,8 +40,9 @@ def fetch(request: Order, *, files: FileLinks) -> str:
 class Unsettled(Shelf):
     """Breaks the contract in a way that only a built connection shows."""
 
-    def settlement(self, operation: str) -> Any:
-        return None
+    def __init__(self, settings: ShelfSettings) -> None:
+        super().__init__(settings)
+        self.settlements = {}
 
 
 @pytest.fixture

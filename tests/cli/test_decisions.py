@@ -124,7 +124,7 @@ def test_an_effect_that_answers_with_more_than_a_receipt_cannot_be_said_to_have_
 def fails_once(error: Exception) -> Callable[..., Decision]:
     errors = [error]
 
-    def decide(question: Question, *, effect_id: str | None = None) -> Decision:
+    def decide(question: Question) -> Decision:
         if errors:
             raise errors.pop()
         return Decision(option="yes")

@@ -192,9 +192,9 @@ class Clerk(FakePeople):
         super().__init__(Decision(option=AGAIN.key))
         self._mend = mend
 
-    def decide(self, question: Question, *, effect_id: str | None = None) -> Decision:
+    def decide(self, question: Question) -> Decision:
         self._mend()
-        return super().decide(question, effect_id=effect_id)
+        return super().decide(question)
 
 
 def test_looking_again_finds_the_order_that_is_there_now() -> None:

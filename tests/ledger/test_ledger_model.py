@@ -62,14 +62,15 @@ class WorkerMailer:
         self._boundary = boundary
         self._check = check
 
-    def settlement(self, operation: str) -> Settlement:
+    @property
+    def settlements(self) -> dict[str, Settlement]:
         declared = self._provider.settlement()
 
         def probe(effect_id: str, mail: OutgoingMail) -> Receipt | None:
             self._boundary("probe")
             return self._provider.probe(effect_id, mail)
 
-        return replace(declared, probe=probe)
+        return {"send": replace(declared, probe=probe)}
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         self._check(str(effect_id))

@@ -39,7 +39,7 @@ class Calendar(Protocol):
         ...
 
     @effect(reaches=lambda slot, guest: Recipient(guest))
-    def book(self, slot: Slot, *, guest: Private[str], effect_id: str | None = None) -> Receipt:
+    def book(self, slot: Slot, *, guest: Private[str]) -> Receipt:
         """Book a time for a guest."""
         ...
 
@@ -82,10 +82,9 @@ def test_another_plugins_capability_can_be_given_and_needed() -> None:
         def free_slots(self, day: date) -> tuple[Slot, ...]:
             return ()
 
-        def book(self, slot: Slot, *, guest: str, effect_id: str | None = None) -> Receipt:
+        def book(self, slot: Slot, *, guest: str) -> Receipt:
             return Receipt()
 
-        def settlement(self, operation: str) -> Any: ...
         def check(self) -> str:
             return ""
 
@@ -116,12 +115,7 @@ def test_a_capability_cannot_take_the_name_or_the_protocol_of_one_of_ours() -> N
 
 
 @effect
-def without_key(self: Any, slot: Slot) -> Receipt:
-    """Book a time."""
-
-
-@effect
-def positional_key(self: Any, slot: Slot, effect_id: str | None = None) -> Receipt:
+def with_key(self: Any, slot: Slot, *, effect_id: str | None = None) -> Receipt:
     """Book a time."""
 
 
@@ -155,7 +149,7 @@ def unwritable(self: Any) -> PluginHost:
 
 
 @effect(reaches=lambda guest: Recipient(guest, acknowledges=True))
-def misdirected(self: Any, slot: Slot, *, effect_id: str | None = None) -> Receipt:
+def misdirected(self: Any, slot: Slot) -> Receipt:
     """Book a time."""
 
 
@@ -183,10 +177,9 @@ CAPABILITIES_THAT_BREAK_THE_CONTRACT: dict[str, tuple[object, str]] = {
         replace(CALENDAR, protocol=Inheriting),
         "inherits book from Calendar; write out its operations in Inh",
     ),
-    "no effect_id": (replace(CALENDAR, protocol=protocol(book=without_key)), "without_key, which is an effect without"),
-    "effect_id by place": (
-        replace(CALENDAR, protocol=protocol(book=positional_key)),
-        "write `*, effect_id: str | None",
+    "effect_id": (
+        replace(CALENDAR, protocol=protocol(book=with_key)),
+        "has the operation with_key, which takes effect_id, which no process gives; leave it out: ",
     ),
     "no title": (
         replace(CALENDAR, protocol=protocol(untitled=untitled)),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from orchestrator.capabilities import Asset, FileLinks, Mailbox, OrderRecords, People
 from orchestrator.errors import PluginError
-from orchestrator.plugins import DoubtClass, RegisterConnector, Settlement
+from orchestrator.plugins import RegisterConnector
 from tests.support.plugins import SHELF, Definition, Process, Shelf, ShelfSettings, offering, report_on, with_processes
 
 
@@ -85,24 +85,23 @@ class Half(FileLinks):
     def exists(self, asset: Asset) -> bool:
         return True
 
-    def settlement(self, operation: str) -> Settlement:
-        return Settlement(doubt=DoubtClass.PURE)
-
     def check(self) -> str:
         return ""
 
 
 METHODS_THAT_DO_NOT_FIT: dict[str, tuple[dict[str, Any], str]] = {
-    "no settlement": ({"settlement": None}, "has the effect link_to and no settlement; "),
+    "method settlement": (
+        {"settlement": lambda self, operation: None},
+        r'has a method settlement, as of API 1.0; Odd needs instead the attribute settlements = \{"send": ',
+    ),
     "no check": ({"check": None}, "has no method check; "),
     "no operation": ({"exists": None}, r"has no method exists; write `def exists\(self, asset\)`"),
     "renamed": ({"exists": lambda self, key: True}, "exists has no parameter asset; write `def exists"),
     "keyword only": ({"exists": lambda self, *, asset: True}, "exists takes asset in another way"),
     "positional only": ({"exists": lambda self, asset, /: True}, "exists takes asset in another way"),
-    "no effect_id": ({"link_to": lambda self, asset, *, valid_for: None}, "link_to has no parameter effect_id"),
-    "effect_id demanded": (
-        {"link_to": lambda self, asset, *, valid_for, effect_id: None},
-        "link_to demands effect_id, which may be left out; write `def link_to.*effect_id=None",
+    "effect_id demanded of a query": (
+        {"exists": lambda self, asset, *, effect_id: True},
+        "exists demands a parameter effect_id that nobody gives",
     ),
     "one more": ({"exists": lambda self, asset, bucket: True}, "exists demands a parameter bucket that nobody"),
     "another place": ({"exists": lambda self, bucket=1, asset=2: True}, "exists takes asset at another place"),
@@ -127,6 +126,7 @@ METHODS_THAT_FIT: dict[str, dict[str, Any]] = {
     "anything": {"exists": lambda *args, **kwargs: True, "link_to": lambda self, *args, **kwargs: None},
     "any keyword": {"link_to": lambda self, asset, **rest: None},
     "keywords that may be given by place": {"link_to": lambda self, asset, valid_for, effect_id=None: None},
+    "effect_id demanded": {"link_to": lambda self, asset, *, valid_for, effect_id: None},
     "static": {"exists": staticmethod(lambda asset: True)},
     "of the class": {"exists": classmethod(lambda cls, asset: True)},
 }

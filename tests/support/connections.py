@@ -35,8 +35,9 @@ class PostSettings(BaseModel, frozen=True, extra="forbid"):
 class Post:
     def __init__(self, settings: PostSettings) -> None:
         self.settings = settings
+        self.settlements = {"send": Settlement(doubt=DoubtClass.NONE)}
 
-    def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
+    def send(self, mail: OutgoingMail) -> Receipt:
         return Receipt()
 
     def position(self) -> str:
@@ -44,9 +45,6 @@ class Post:
 
     def new_mail(self, cursor: str | None, *, limit: int) -> MailPage:
         return MailPage(mails=(), cursor="")
-
-    def settlement(self, operation: str) -> Settlement:
-        return Settlement(doubt=DoubtClass.NONE)
 
     def check(self) -> str:
         raise Unavailable("the post is closed: come again")

@@ -37,11 +37,8 @@ class DurableSystem:
         self._path = path
         self._doubt = doubt
         self._boundary = boundary
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare the class; a link is pure."""
-        doubt = DoubtClass.PURE if operation == "link_to" else self._doubt
-        return Settlement(doubt=doubt, key_lifetime=timedelta(days=1), probe=self._probe)
+        declared = Settlement(doubt=doubt, key_lifetime=timedelta(days=1), probe=self._probe)
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE), "send": declared, "note": declared}
 
     def purchases_of(self, email: str) -> tuple[Purchase, ...]:
         """Return one purchase."""
@@ -51,7 +48,7 @@ class DurableSystem:
         self._boundary("acted")
         return (found,)
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Return a link."""
         self._boundary("call")
         return Link(asset=asset, url="https://files.test/secret", expires_at=START + valid_for)

@@ -102,10 +102,16 @@ class FakeSystem:
         self.after: deque[Failure | None] = deque()
         self.probe_failures: deque[Failure | None] = deque()
 
-    def settlement(self, operation: str) -> Settlement:
+    @property
+    def settlements(self) -> dict[str, Settlement]:
         """Declare the class; a link is pure."""
-        doubt = DoubtClass.PURE if operation == "link_to" else self.doubt
-        return Settlement(doubt=doubt, timeout=TIMEOUT, settle=SETTLE, probe=self._probe, key_lifetime=KEY_LIFETIME)
+        declared = Settlement(
+            doubt=self.doubt, timeout=TIMEOUT, settle=SETTLE, probe=self._probe, key_lifetime=KEY_LIFETIME
+        )
+        return {
+            **dict.fromkeys(("send", "note", "decide"), declared),
+            "link_to": replace(declared, doubt=DoubtClass.PURE),
+        }
 
     def purchases_of(self, email: str) -> tuple[Purchase, ...]:
         """Return one purchase."""
@@ -115,7 +121,7 @@ class FakeSystem:
             )
             return cast("tuple[Purchase, ...]", instead or (purchase,))
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Return a link."""
         with self._called("link_to"):
             return Link(asset=asset, url="https://files.test/secret", expires_at=datetime(2026, 4, 1, tzinfo=UTC))

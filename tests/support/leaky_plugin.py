@@ -8,7 +8,7 @@ from threading import Thread
 from pydantic import BaseModel, SecretStr
 
 from orchestrator.capabilities import OrderRecords, Private, Purchase, Value
-from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement
+from orchestrator.plugins import Connector, RegisterConnector
 from orchestrator.process import RegisterProcess, hookimpl, process
 
 log = logging.getLogger("vendor.client")
@@ -63,10 +63,6 @@ class LeakyOrders:
             {}[email]
         except KeyError as exc:
             raise RuntimeError(f"{email} was refused: {self._secrets}") from exc
-
-    def settlement(self, operation: str) -> Settlement:
-        """Everything may be asked again."""
-        return Settlement(doubt=DoubtClass.PURE)
 
     def check(self) -> str:
         """Fail as well."""

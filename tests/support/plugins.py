@@ -24,15 +24,13 @@ class Shelf:
 
     def __init__(self, settings: ShelfSettings) -> None:
         self.folder = settings.folder
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE)}
 
     def exists(self, asset: Asset) -> bool:
         return True
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         return Link(asset=asset, url=f"file://{self.folder}/{asset.key}", expires_at=datetime.now(UTC) + valid_for)
-
-    def settlement(self, operation: str) -> Settlement:
-        return Settlement(doubt=DoubtClass.PURE)
 
     def check(self) -> str:
         return "The shelf is there."

@@ -5,9 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from orchestrator.capabilities import Asset, Purchase, Receipt
+from orchestrator.capabilities import Asset, Contacts, FileLinks, Purchase, Receipt
 from orchestrator.errors import NotFound, RateLimited, Unavailable
 from orchestrator.plugins import Settlement
+from orchestrator.plugins.settlements import settlement_problems
 from orchestrator.testing.contacts import FakeContacts
 from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
@@ -70,7 +71,7 @@ def test_a_fake_records_what_it_was_asked_even_if_it_failed() -> None:
     files = FakeFiles(DRESS)
     files.fail_next(Unavailable("down"))
     with pytest.raises(Unavailable):
-        files.link_to(DRESS, valid_for=HOUR, effect_id="effect-1")
+        files.link_to(DRESS, valid_for=HOUR)
     assert files.exists(DRESS)
     assert files.calls == [
         Call("link_to", {"asset": DRESS, "valid_for": HOUR}),
@@ -95,7 +96,7 @@ def test_a_fake_may_act_and_then_fail() -> None:
     with pytest.raises(Unavailable):
         contacts.note("anna.berg@example.com", "A fresh link was sent.", effect_id="effect-1")
     assert contacts.cards["anna.berg@example.com"].notes == ["A fresh link was sent."]
-    probe = contacts.settlement("note").probe
+    probe = contacts.settlements["note"].probe
     assert probe is not None
     assert probe("effect-1") == Receipt(reference="note 1")
 
@@ -117,8 +118,8 @@ def test_the_fake_refuses_a_link_to_a_missing_file() -> None:
 
 @pytest.mark.parametrize("fake", [FakeFiles(), FakeContacts()], ids=lambda fake: type(fake).__name__)
 def test_a_fake_knows_its_own_effects_alone(fake: FakeFiles | FakeContacts) -> None:
-    with pytest.raises(LookupError):
-        fake.settlement("send")
+    provides = FileLinks if isinstance(fake, FakeFiles) else Contacts
+    assert settlement_problems(fake, (provides,)) == []
 
 
 @pytest.mark.parametrize(
@@ -252,19 +253,24 @@ def test_a_contract_loses_no_promise(contract: type, promises: str) -> None:
     ]
 
 
+def blind(declared: Settlement) -> Settlement:
+    return replace(declared, probe=lambda *_, **__: None) if declared.probe else declared
+
+
 class BlindMailer(FakeMailer):
     """Sends mail, and finds none of it afterwards."""
 
-    def settlement(self, operation: str) -> Settlement:
-        return replace(super().settlement(operation), probe=lambda *_, **__: None)
+    def __init__(self, *unknown: str) -> None:
+        super().__init__(*unknown)
+        self.settlements = {name: blind(each) for name, each in self.settlements.items()}
 
 
 class BlindContacts(FakeContacts):
     """Writes notes, and finds none of them afterwards."""
 
-    def settlement(self, operation: str) -> Settlement:
-        declared = super().settlement(operation)
-        return replace(declared, probe=lambda *_, **__: None) if declared.probe else declared
+    def __init__(self, *emails: str) -> None:
+        super().__init__(*emails)
+        self.settlements = {name: blind(each) for name, each in self.settlements.items()}
 
 
 def test_a_contract_notices_a_probe_that_finds_nothing() -> None:

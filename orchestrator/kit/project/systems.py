@@ -66,22 +66,19 @@ class FileFolder:
 
     def __init__(self, settings: Place) -> None:
         self._path = settings.path.absolute()
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE)}
 
     def exists(self, asset: Asset) -> bool:
         """See whether the file is there."""
         return (self._path / asset.key).is_file()
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Name the file; it can be opened for as long as it is there."""
         if valid_for <= timedelta(0):
             raise Rejected("a link must be valid for some time")
         if not self.exists(asset):
             raise NotFound(f"there is no file {asset.key}: put it into {self._path}, or correct the order")
         return Link(asset=asset, url=(self._path / asset.key).as_uri(), expires_at=datetime.now(UTC) + valid_for)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a file may be named as often as one likes."""
-        return Settlement(doubt=DoubtClass.PURE)
 
     def check(self) -> str:
         """See the folder."""
@@ -95,6 +92,8 @@ class Outbox:
 
     def __init__(self, settings: Place) -> None:
         self._path = settings.path
+        # A text is simply written again, into the same file.
+        self.settlements = dict.fromkeys(("send", "notify"), Settlement(doubt=DoubtClass.NATURAL))
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Write a mail."""
@@ -103,10 +102,6 @@ class Outbox:
     def notify(self, notice: Notice, *, effect_id: str | None = None) -> Receipt:
         """Write a notice."""
         return self._write(effect_id, "\n".join([f"{notice.severity}: {notice.title}", *notice.lines, ""]))
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a text is simply written again, into the same file."""
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Count what was written."""

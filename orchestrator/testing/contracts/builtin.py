@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import pytest
 
 from orchestrator.capabilities import Cases, Inbox, IncomingMail, Work
 from orchestrator.errors import NotFound, Rejected
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -19,16 +20,18 @@ ANN, TOM = "ann@example.com", "tom@example.com"
 class InboxConnection(Inbox, Connection, Protocol):
     """The inbox under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
 class CasesConnection(Cases, Connection, Protocol):
     """The cases under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -92,38 +95,38 @@ class InboxAndCasesContract:
 
     def test_a_mail_lies_where_it_was_filed_last(self, host: Host) -> None:
         delivery = host.deliver(ANN, NOON)
-        host.inbox.settle(delivery, note="done", effect_id=host.effect(1))
+        with_effect_id(host.inbox.settle, host.effect(1))(delivery, note="done")
         assert host.filed(delivery) == ("settled", "done")
-        host.inbox.keep_for_person(delivery, reason="odd", effect_id=host.effect(2))
+        with_effect_id(host.inbox.keep_for_person, host.effect(2))(delivery, reason="odd")
         assert host.filed(delivery) == ("for-person", "odd")
 
     def test_a_mail_that_is_not_stored_is_not_found(self, host: Host) -> None:
         with pytest.raises(NotFound):
             host.inbox.read("d-0")
         with pytest.raises(NotFound):
-            host.inbox.settle("d-0", note="done", effect_id=host.effect(1))
+            with_effect_id(host.inbox.settle, host.effect(1))("d-0", note="done")
         with pytest.raises(NotFound):
-            host.inbox.keep_for_person("d-0", reason="odd", effect_id=host.effect(1))
+            with_effect_id(host.inbox.keep_for_person, host.effect(1))("d-0", reason="odd")
         with pytest.raises(NotFound):
-            host.cases.open_or_join(ANN, delivery="d-0", effect_id=host.effect(1))
+            with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery="d-0")
 
     def test_the_first_mail_opens_a_case_and_the_next_one_joins_it(self, host: Host) -> None:
         first, second = host.deliver(ANN, NOON), host.deliver(ANN, NOON + MINUTE)
-        opened = host.cases.open_or_join(ANN, delivery=first, effect_id=host.effect(1))
-        joined = host.cases.open_or_join(ANN.upper(), delivery=second, effect_id=host.effect(2))
+        opened = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=first)
+        joined = with_effect_id(host.cases.open_or_join, host.effect(2))(ANN.upper(), delivery=second)
         assert (opened.state, joined.state) == ("opened", "joined")
         assert opened.case_id == joined.case_id
 
     def test_asking_again_with_the_same_effect_changes_nothing(self, host: Host) -> None:
         delivery = host.deliver(ANN, NOON)
-        tickets = [host.cases.open_or_join(ANN, delivery=delivery, effect_id=host.effect(1)) for _ in range(2)]
+        tickets = [with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=delivery) for _ in range(2)]
         assert tickets[0] == tickets[1]
         assert tickets[0].state == "opened"
 
     def test_another_customer_has_another_case(self, host: Host) -> None:
         first, second = host.deliver(ANN, NOON), host.deliver(TOM, NOON)
-        anns = host.cases.open_or_join(ANN, delivery=first, effect_id=host.effect(1))
-        toms = host.cases.open_or_join(TOM, delivery=second, effect_id=host.effect(2))
+        anns = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=first)
+        toms = with_effect_id(host.cases.open_or_join, host.effect(2))(TOM, delivery=second)
         assert (toms.state, anns.case_id == toms.case_id) == ("opened", False)
 
     @pytest.mark.parametrize(("minutes", "state"), [(-1, "joined"), (0, "joined"), (1, "answered")])
@@ -132,41 +135,41 @@ class InboxAndCasesContract:
     ) -> None:
         answered_at = NOON + 5 * MINUTE
         first, second = host.deliver(ANN, NOON), host.deliver(ANN, answered_at + minutes * MINUTE)
-        opened = host.cases.open_or_join(ANN, delivery=first, effect_id=host.effect(1))
+        opened = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=first)
         host.answer(opened.case_id, answered_at)
-        again = host.cases.open_or_join(ANN, delivery=second, effect_id=host.effect(2))
+        again = with_effect_id(host.cases.open_or_join, host.effect(2))(ANN, delivery=second)
         assert (again.case_id, again.state) == (opened.case_id, state)
 
     def test_a_mail_to_a_case_that_waits_for_a_person_says_so(self, host: Host) -> None:
         first, second = host.deliver(ANN, NOON), host.deliver(ANN, NOON + MINUTE)
-        opened = host.cases.open_or_join(ANN, delivery=first, effect_id=host.effect(1))
-        host.cases.start(host.work, case_id=opened.case_id, effect_id=host.effect(2))
+        opened = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=first)
+        with_effect_id(host.cases.start, host.effect(2))(host.work, case_id=opened.case_id)
         host.stop(opened.case_id)
-        again = host.cases.open_or_join(ANN, delivery=second, effect_id=host.effect(3))
+        again = with_effect_id(host.cases.open_or_join, host.effect(3))(ANN, delivery=second)
         assert (again.case_id, again.state) == (opened.case_id, "with-person")
 
     def test_the_same_effect_starts_one_run(self, host: Host) -> None:
-        case = host.cases.open_or_join(ANN, delivery=host.deliver(ANN, NOON), effect_id=host.effect(1))
-        receipts = [host.cases.start(host.work, case_id=case.case_id, effect_id=host.effect(2)) for _ in range(2)]
+        case = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=host.deliver(ANN, NOON))
+        receipts = [with_effect_id(host.cases.start, host.effect(2))(host.work, case_id=case.case_id) for _ in range(2)]
         assert receipts[0] == receipts[1]
         assert host.started() == [receipts[0].reference]
 
     def test_two_effects_start_two_runs(self, host: Host) -> None:
-        case = host.cases.open_or_join(ANN, delivery=host.deliver(ANN, NOON), effect_id=host.effect(1))
-        receipts = [host.cases.start(host.work, case_id=case.case_id, effect_id=host.effect(n)) for n in (2, 3)]
+        case = with_effect_id(host.cases.open_or_join, host.effect(1))(ANN, delivery=host.deliver(ANN, NOON))
+        receipts = [with_effect_id(host.cases.start, host.effect(n))(host.work, case_id=case.case_id) for n in (2, 3)]
         assert sorted(host.started()) == sorted(receipt.reference for receipt in receipts)
 
     def test_work_may_start_later_and_in_the_case_of_the_run_that_starts_it(self, host: Host) -> None:
-        started = host.cases.start(host.work, at=NOON + MINUTE, effect_id=host.effect(1))
+        started = with_effect_id(host.cases.start, host.effect(1))(host.work, at=NOON + MINUTE)
         assert host.due_at(started.reference) == NOON + MINUTE
         assert host.case_of(started.reference) == host.own_case
 
     def test_a_time_without_a_time_zone_is_refused(self, host: Host) -> None:
         with pytest.raises(Rejected):
-            host.cases.start(host.work, at=NOON.replace(tzinfo=None), effect_id=host.effect(1))
+            with_effect_id(host.cases.start, host.effect(1))(host.work, at=NOON.replace(tzinfo=None))
         assert host.started() == []
 
     def test_a_doubt_is_settled_by_doing_it_again(self, host: Host) -> None:
-        settlements = [host.inbox.settlement(operation) for operation in ("settle", "keep_for_person")]
-        settlements += [host.cases.settlement(operation) for operation in ("open_or_join", "start")]
+        settlements = [host.inbox.settlements[operation] for operation in ("settle", "keep_for_person")]
+        settlements += [host.cases.settlements[operation] for operation in ("open_or_join", "start")]
         assert {settlement.doubt for settlement in settlements} == {DoubtClass.NATURAL}

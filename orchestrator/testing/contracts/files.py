@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import pytest
 
 from orchestrator.capabilities import Asset, FileLinks
 from orchestrator.errors import NotFound, Rejected
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 
 HOUR = timedelta(hours=1)
 
@@ -17,8 +18,9 @@ HOUR = timedelta(hours=1)
 class FileConnection(FileLinks, Connection, Protocol):
     """The connection under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -61,7 +63,7 @@ class FileLinksContract:
         assert files.exists(store.missing) is False
 
     def test_a_link_opens_the_file_without_a_credential(self, files: FileConnection, store: FileStore) -> None:
-        link = files.link_to(store.present, valid_for=HOUR, effect_id="effect-1")
+        link = with_effect_id(files.link_to, "effect-1")(store.present, valid_for=HOUR)
         assert link.asset == store.present
         assert store.download(link.url) == store.content
 
@@ -90,9 +92,9 @@ class FileLinksContract:
             files.link_to(store.present, valid_for=valid_for)
 
     def test_a_link_may_be_asked_for_again(self, files: FileConnection, store: FileStore) -> None:
-        links = [files.link_to(store.present, valid_for=HOUR, effect_id="effect-1") for _ in range(2)]
+        links = [with_effect_id(files.link_to, "effect-1")(store.present, valid_for=HOUR) for _ in range(2)]
         assert [store.download(link.url) for link in links] == [store.content, store.content]
-        assert files.settlement("link_to").doubt in {DoubtClass.PURE, DoubtClass.NATURAL}
+        assert files.settlements["link_to"].doubt in {DoubtClass.PURE, DoubtClass.NATURAL}
 
     def test_a_printed_link_does_not_show_its_address(self, files: FileConnection, store: FileStore) -> None:
         link = files.link_to(store.present, valid_for=HOUR)

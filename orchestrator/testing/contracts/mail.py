@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import email
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.capabilities import Mailer, OutgoingMail, Receipt
 from orchestrator.errors import Rejected, Unavailable
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 from orchestrator.testing.contracts.doubts import settle
 from orchestrator.testing.contracts.mailbox import MailboxContract
 
@@ -47,8 +47,9 @@ NO_MESSAGE_IDS = ("", "abc@example.com", "<abc>", "<a@b>\r\nBcc: {known}", "<a@b
 class MailerConnection(Mailer, Connection, Protocol):
     """The connection under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -126,35 +127,37 @@ class MailerContract:
 
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     def test_a_text_arrives_as_it_was_written(self, mailer: MailerConnection, post: Post, text: str) -> None:
-        sent = mailer.send(OutgoingMail(to=post.known, subject="Your download", text=text), effect_id="effect-1")
+        sent = with_effect_id(mailer.send, "effect-1")(OutgoingMail(to=post.known, subject="Your download", text=text))
         expected = ArrivedMail(to=post.known, subject="Your download", text=text, message_id=sent.reference)
         assert list(post.arrived()) == [expected]
 
     @pytest.mark.parametrize("subject", ["", "Grüße 日本語 \U0001f4e6", "many words " * 60, "x" * 500, "ä" * 500])
     def test_a_subject_arrives_as_it_was_written(self, mailer: MailerConnection, post: Post, subject: str) -> None:
-        mailer.send(OutgoingMail(to=post.known, subject=subject.strip(), text="hello"), effect_id="effect-1")
+        with_effect_id(mailer.send, "effect-1")(OutgoingMail(to=post.known, subject=subject.strip(), text="hello"))
         assert [mail.subject for mail in post.arrived()] == [subject.strip()]
 
     def test_html_arrives_beside_the_text(self, mailer: MailerConnection, post: Post) -> None:
         html = '<p>Grüße: <a href="https://files.example/?a=1&amp;b=2">link</a></p>' + "<br>" * 500
-        mailer.send(OutgoingMail(to=post.known, subject="s", text="hello", html=html), effect_id="effect-1")
+        with_effect_id(mailer.send, "effect-1")(OutgoingMail(to=post.known, subject="s", text="hello", html=html))
         assert [(mail.text, mail.html) for mail in post.arrived()] == [("hello", html)]
 
     @pytest.mark.parametrize("question", MESSAGE_IDS)
     def test_an_answer_names_what_it_answers(self, mailer: MailerConnection, post: Post, question: str) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t", in_reply_to=question)
-        mailer.send(mail, effect_id="effect-1")
+        with_effect_id(mailer.send, "effect-1")(mail)
         assert [mail.in_reply_to for mail in post.arrived()] == [question]
 
     @pytest.mark.parametrize("malformed", NO_MESSAGE_IDS)
     def test_a_malformed_message_id_is_left_out(self, mailer: MailerConnection, post: Post, malformed: str) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t", in_reply_to=malformed.format(known=post.known))
-        sent = mailer.send(mail, effect_id="effect-1")
+        sent = with_effect_id(mailer.send, "effect-1")(mail)
         assert list(post.arrived()) == [ArrivedMail(post.known, "s", "t", message_id=sent.reference)]
 
     def test_each_effect_has_a_message_id_of_its_own(self, mailer: MailerConnection, post: Post) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t")
-        sent = [mailer.send(mail, effect_id=effect_id).reference for effect_id in ("effect-1", "effect-2", None, None)]
+        sent = [
+            with_effect_id(mailer.send, effect_id)(mail).reference for effect_id in ("effect-1", "effect-2", None, None)
+        ]
         assert [mail.message_id for mail in post.arrived()] == sent
         assert len(set(sent)) == 4
         assert all(reference.startswith("<") and reference.endswith(">") for reference in sent)
@@ -163,7 +166,7 @@ class MailerContract:
     def test_what_is_not_one_address_is_rejected(self, mailer: MailerConnection, post: Post, recipient: str) -> None:
         mail = OutgoingMail(to=recipient.format(known=post.known), subject="s", text="t")
         with pytest.raises(Rejected) as caught:
-            mailer.send(mail, effect_id="effect-1")
+            with_effect_id(mailer.send, "effect-1")(mail)
         assert caught.value.no_effect is True
         assert not post.arrived()
 
@@ -172,28 +175,28 @@ class MailerContract:
         self, mailer: MailerConnection, post: Post, control: str
     ) -> None:
         mail = OutgoingMail(to=post.known, subject=f"hello{control}Bcc: {post.known}", text="t")
-        sent = mailer.send(mail, effect_id="effect-1")
+        sent = with_effect_id(mailer.send, "effect-1")(mail)
         subject = f"hello Bcc: {post.known}"
         assert list(post.arrived()) == [ArrivedMail(post.known, subject, "t", message_id=sent.reference)]
 
     def test_a_recipient_whom_the_provider_refuses_is_rejected(self, mailer: MailerConnection, post: Post) -> None:
         with pytest.raises(Rejected) as caught:
-            mailer.send(OutgoingMail(to=post.unknown, subject="s", text="t"), effect_id="effect-1")
+            with_effect_id(mailer.send, "effect-1")(OutgoingMail(to=post.unknown, subject="s", text="t"))
         assert caught.value.no_effect is True
         assert post.unknown not in str(caught.value)
         assert not post.arrived()
 
     def test_a_refused_mail_does_not_spoil_the_next_one(self, mailer: MailerConnection, post: Post) -> None:
         with pytest.raises(Rejected):
-            mailer.send(OutgoingMail(to=post.unknown, subject="1", text="t"), effect_id="effect-1")
-        mailer.send(OutgoingMail(to=post.known, subject="2", text="t"), effect_id="effect-2")
+            with_effect_id(mailer.send, "effect-1")(OutgoingMail(to=post.unknown, subject="1", text="t"))
+        with_effect_id(mailer.send, "effect-2")(OutgoingMail(to=post.known, subject="2", text="t"))
         assert [mail.subject for mail in post.arrived()] == ["2"]
 
     def test_a_mail_whose_answer_was_lost_is_in_doubt_and_found(self, mailer: MailerConnection, post: Post) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t")
         post.lose_next_answer()
         with pytest.raises(Unavailable) as caught:
-            mailer.send(mail, effect_id="effect-1")
+            with_effect_id(mailer.send, "effect-1")(mail)
         assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
         assert len(post.arrived()) == 1
         if probe := _probe(mailer):
@@ -205,7 +208,7 @@ class MailerContract:
         mail = OutgoingMail(to=post.known, subject="s", text="t")
         post.lose_next_request()
         with pytest.raises(Unavailable) as caught:
-            mailer.send(mail, effect_id="effect-1")
+            with_effect_id(mailer.send, "effect-1")(mail)
         assert caught.value.no_effect is False, "nobody can know: the failure must not claim that it has not acted"
         assert not post.arrived()
         if probe := _probe(mailer):
@@ -216,18 +219,18 @@ class MailerContract:
     def test_a_mail_in_doubt_arrives_once_whatever_the_providers_clock_says(
         self, mailer: MailerConnection, post: Post, lost: str, hours: int
     ) -> None:
-        mail, settlement = OutgoingMail(to=post.known, subject="s", text="t"), mailer.settlement("send")
+        mail, settlement = OutgoingMail(to=post.known, subject="s", text="t"), mailer.settlements["send"]
         post.set_clock_off(timedelta(hours=hours))
         post.lose_next_answer() if lost == "answer" else post.lose_next_request()
         with pytest.raises(Unavailable):
-            mailer.send(mail, effect_id="effect-1")
-        settle(settlement, "effect-1", lambda: mailer.send(mail, effect_id="effect-1"), mail=mail)
+            with_effect_id(mailer.send, "effect-1")(mail)
+        settle(settlement, "effect-1", lambda: with_effect_id(mailer.send, "effect-1")(mail), mail=mail)
         if settlement.doubt is not DoubtClass.NONE:
             assert [arrived.subject for arrived in post.arrived()] == ["s"]
 
     def test_a_probe_finds_its_own_mail_alone(self, mailer: MailerConnection, post: Post) -> None:
         mail = OutgoingMail(to=post.known, subject="s", text="t")
-        sent = mailer.send(mail, effect_id="effect-1")
+        sent = with_effect_id(mailer.send, "effect-1")(mail)
         if probe := _probe(mailer):
             assert probe("effect-1", mail=mail) == sent
             assert probe("effect-2", mail=mail) is None
@@ -241,5 +244,5 @@ class MailerContract:
 
 
 def _probe(mailer: MailerConnection) -> Callable[..., Receipt | None] | None:
-    settlement = mailer.settlement("send")
+    settlement = mailer.settlements["send"]
     return settlement.probe if settlement.doubt is DoubtClass.PROBE else None

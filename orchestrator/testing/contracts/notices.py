@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import pytest
 
 from orchestrator.capabilities import Notice, Notifier
 from orchestrator.errors import Unavailable
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 from orchestrator.testing.contracts.doubts import finds, settle
 
 NOTICE = Notice(
@@ -22,8 +22,9 @@ NOTICE = Notice(
 class NoticeConnection(Notifier, Connection, Protocol):
     """The connection under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -51,27 +52,27 @@ class NotifierContract:
         raise NotImplementedError("give the fixture readers: what the people behind the connection can read")
 
     def test_a_notice_is_read_word_for_word(self, notifier: NoticeConnection, readers: Readers) -> None:
-        assert notifier.notify(NOTICE, effect_id="f-1").reference
+        assert with_effect_id(notifier.notify, "f-1")(NOTICE).reference
         (text,) = readers.told()
         assert all(words in text for words in (NOTICE.title, *NOTICE.lines))
 
     def test_two_notices_alike_are_read_twice(self, notifier: NoticeConnection, readers: Readers) -> None:
         for effect_id in ("f-1", "f-2"):
-            notifier.notify(NOTICE, effect_id=effect_id)
+            with_effect_id(notifier.notify, effect_id)(NOTICE)
         assert len(readers.told()) == len(("f-1", "f-2"))
 
     def test_a_probe_finds_what_was_done(self, notifier: NoticeConnection, readers: Readers) -> None:
-        notifier.notify(NOTICE, effect_id="f-1")
+        with_effect_id(notifier.notify, "f-1")(NOTICE)
         assert len(readers.told()) == 1
-        assert finds(notifier.settlement("notify"), "f-1", notice=NOTICE)
+        assert finds(notifier.settlements["notify"], "f-1", notice=NOTICE)
 
     def test_a_notice_whose_answer_was_lost_is_never_lost(self, notifier: NoticeConnection, readers: Readers) -> None:
         readers.drop_next_answer()
         with pytest.raises(Unavailable) as caught:
-            notifier.notify(NOTICE, effect_id="f-1")
+            with_effect_id(notifier.notify, "f-1")(NOTICE)
         assert caught.value.no_effect is False, "it had acted: the failure must not claim that it has not"
-        settlement = notifier.settlement("notify")
-        settle(settlement, "f-1", lambda: notifier.notify(NOTICE, effect_id="f-1"), notice=NOTICE)
+        settlement = notifier.settlements["notify"]
+        settle(settlement, "f-1", lambda: with_effect_id(notifier.notify, "f-1")(NOTICE), notice=NOTICE)
         assert readers.told()
         if settlement.doubt in (DoubtClass.PROBE, DoubtClass.NATIVE_KEY):
             assert len(readers.told()) == 1, "it can tell that it was told: nobody must read it twice"

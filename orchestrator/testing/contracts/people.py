@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import pytest
 
 from orchestrator.capabilities import Decision, Option, People, Question
 from orchestrator.errors import AwaitingDecision, RecordError
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 
 YES = Option(key="yes", label="Do it")
 ELSE = Option(key="else", label="Do something else", needs_text="what to do")
@@ -19,8 +20,9 @@ QUESTION = Question(title="Shall it be done?", known="Mary asks.", options=(YES,
 class PeopleConnection(People, Connection, Protocol):
     """The people under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -50,9 +52,9 @@ class PeopleContract:
         effect_id = office.effect(QUESTION)
         for _ in range(2):
             with pytest.raises(AwaitingDecision, match=QUESTION.title):
-                office.people.decide(QUESTION, effect_id=effect_id)
+                with_effect_id(office.people.decide, effect_id)(QUESTION)
         office.answer(effect_id, Decision(option="yes"))
-        assert office.people.decide(QUESTION, effect_id=effect_id) == Decision(option="yes")
+        assert with_effect_id(office.people.decide, effect_id)(QUESTION) == Decision(option="yes")
 
     def test_what_a_person_writes_comes_with_the_decision(self, office: Office) -> None:
         effect_id, decision = (
@@ -60,9 +62,9 @@ class PeopleContract:
             Decision(option="else", text="Call her.\nGr\u00fc\u00dfe, \u65e5\u672c\u8a9e \U0001f4e6"),
         )
         with pytest.raises(AwaitingDecision):
-            office.people.decide(QUESTION, effect_id=effect_id)
+            with_effect_id(office.people.decide, effect_id)(QUESTION)
         office.answer(effect_id, decision)
-        assert office.people.decide(QUESTION, effect_id=effect_id) == decision
+        assert with_effect_id(office.people.decide, effect_id)(QUESTION) == decision
 
     @pytest.mark.parametrize(
         ("option", "text"),
@@ -80,10 +82,10 @@ class PeopleContract:
     def test_a_process_never_gets_an_answer_that_does_not_fit(self, office: Office, option: str, text: str) -> None:
         effect_id = office.effect(QUESTION)
         with pytest.raises(AwaitingDecision):
-            office.people.decide(QUESTION, effect_id=effect_id)
+            with_effect_id(office.people.decide, effect_id)(QUESTION)
         with pytest.raises(RecordError):  # noqa: PT012 - whichever of the two says so
             office.answer(effect_id, Decision(option=option, text=text))
-            office.people.decide(QUESTION, effect_id=effect_id)
+            with_effect_id(office.people.decide, effect_id)(QUESTION)
 
     def test_a_doubt_is_settled_by_asking_again(self, office: Office) -> None:
-        assert office.people.settlement("decide").doubt is DoubtClass.NATURAL
+        assert office.people.settlements["decide"].doubt is DoubtClass.NATURAL

@@ -234,5 +234,4 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path, wrong: dict[str, 
 
 def test_building_a_connection_asks_nobody(tmp_path: Path) -> None:
     files = DropboxFiles(DropboxSettings(app_key="k", token_file=tmp_path / "t"))
-    with pytest.raises(LookupError):
-        files.settlement("exists")
+    assert set(files.settlements) == {"link_to"}

@@ -115,7 +115,7 @@ class TestSharedLinks(Contract):
         with pytest.raises(Unavailable) as caught:
             files.link_to(DRESS, valid_for=HOUR)
         assert caught.value.no_effect is False
-        assert files.settlement("link_to").doubt is DoubtClass.NATURAL
+        assert files.settlements["link_to"].doubt is DoubtClass.NATURAL
         assert download(files.link_to(DRESS, valid_for=HOUR).url) == CONTENT
         assert len(server.shared) == 1
 
@@ -174,7 +174,7 @@ class TestDropboxFaults(FaultsContract):
 
     @pytest.fixture
     def settlement(self, files: DropboxFiles) -> Settlement:
-        return files.settlement("link_to")
+        return files.settlements["link_to"]
 
     @pytest.fixture
     def change(self, files: DropboxFiles) -> Callable[[], object]:

@@ -313,7 +313,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.support.gmail_account import settings
 from orchestrator_connectors.gmail import GmailAccount
-GmailAccount(settings("http://127.0.0.1:9", Path("{tmp_path}/token"))).settlement("send")
+GmailAccount(settings("http://127.0.0.1:9", Path("{tmp_path}/token"))).settlements["send"]
 print([name for name in ("googleapiclient", "google.auth", "httplib2") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

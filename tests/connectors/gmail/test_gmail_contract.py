@@ -59,7 +59,7 @@ class TestGmailAccountSends(MailerContract):
         return account(server, tmp_path / "token")
 
     def test_a_doubt_is_settled_by_a_search(self, mailer: GmailAccount) -> None:
-        assert mailer.settlement("send").doubt is DoubtClass.PROBE
+        assert mailer.settlements["send"].doubt is DoubtClass.PROBE
 
 
 class Owner:

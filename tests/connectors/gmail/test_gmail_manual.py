@@ -40,4 +40,4 @@ def test_the_examples_fit_once_their_secrets_are_given(block: str, tmp_path: Pat
     (tmp_path / "o.toml").write_text(block.replace("secrets/gmail-service-account.json", str(key_file)))
     secret = {"ORCHESTRATOR_CONNECTIONS__SUPPORT_MAIL__APP__CLIENT_SECRET": "a secret"} if "app]" in block else {}
     connections = connect(load_settings(tmp_path / "o.toml", secret), PluginHost())
-    assert connections.get("support_mail").settlement("send").probe
+    assert connections.get("support_mail").settlements["send"].probe

@@ -109,7 +109,7 @@ def test_the_file_is_taken_from_the_list_of_ours_by_sku_or_by_id(keap: KeapServe
     "email", ["*", "anna.berg@*", "a@b.example;given_name==Anna", "a@b.example,c@d.example", "@", "a b@c"]
 )
 def test_what_could_mean_other_customers_is_not_asked(keap: KeapServer, email: str) -> None:
-    for call in (lambda: connect(keap).purchases_of(email), lambda: connect(keap).tag(email, "x", effect_id="e")):
+    for call in (lambda: connect(keap).purchases_of(email), lambda: connect(keap).tag(email, "x")):
         assert type(raised_by(call)) is Rejected
     assert keap.calls == []
 
@@ -147,25 +147,25 @@ def test_a_tag_is_found_among_those_that_hold_its_name(keap: KeapServer) -> None
     for name in ("lost-download-2024", "not lost-download", "Lost-Download"):
         keap.crm.create_tag({"name": name})
     crm = connect(keap)
-    crm.tag(ANNA, "lost-download", effect_id="e-1")
-    crm.tag(ANNA, "lost-download", effect_id="e-2")
+    crm.tag(ANNA, "lost-download")
+    crm.tag(ANNA, "lost-download")
     assert Cards(keap).tags_of(ANNA) == ["Lost-Download"]
 
 
 def test_a_tag_that_somebody_else_makes_just_now_is_taken(keap: KeapServer) -> None:
     keap.crm.create_tag({"name": "lost-download"})
     keap.fail_next(200, on="GET /crm/rest/v2/tags", body={"tags": []})
-    connect(keap).tag(ANNA, "lost-download", effect_id="e-1")
+    connect(keap).tag(ANNA, "lost-download")
     assert Cards(keap).tags_of(ANNA) == ["lost-download"]
     keap.fail_next(403, on="POST /crm/rest/v2/tags")
-    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new", effect_id="e-2"))) is AccessDenied
+    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new"))) is AccessDenied
     keap.fail_next(400, on="POST /crm/rest/v2/tags")
-    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new", effect_id="e-3"))) is Rejected
+    assert type(raised_by(lambda: connect(keap).tag(ANNA, "new"))) is Rejected
 
 
 @pytest.mark.parametrize("tag", ["", "  ", "a*", "a;b", "a\nb"])
 def test_a_tag_that_could_mean_others_is_refused(keap: KeapServer, tag: str) -> None:
-    assert type(raised_by(lambda: connect(keap).tag(ANNA, tag, effect_id="e"))) is Rejected
+    assert type(raised_by(lambda: connect(keap).tag(ANNA, tag))) is Rejected
 
 
 def test_of_several_cards_the_oldest_is_tagged_and_every_one_is_searched_for_the_note(keap: KeapServer) -> None:
@@ -173,10 +173,10 @@ def test_of_several_cards_the_oldest_is_tagged_and_every_one_is_searched_for_the
         keap.crm.add_contact("twice@example.com")
     oldest, *_, newest = [each["id"] for each in keap.crm.contacts.values() if has_address(each, "twice@example.com")]
     crm = connect(keap)
-    crm.tag("twice@example.com", "lost-download", effect_id="e-1")
+    crm.tag("twice@example.com", "lost-download")
     assert list(keap.crm.applied) == [oldest]
     keap.crm.create_note(newest, {"user_id": "1", "title": "x", "text": "Merged.\n\n[ref:e-2]"})
-    probe = crm.settlement("note").probe
+    probe = crm.settlements["note"].probe
     assert probe is not None
     assert probe("e-2", email="twice@example.com", text="Merged.") is not None
 
@@ -192,10 +192,9 @@ def test_a_note_is_written_in_the_name_that_the_settings_say(keap: KeapServer) -
 
 def test_it_declares_how_a_doubt_is_settled(keap: KeapServer) -> None:
     crm = connect(keap, settle_seconds=7)
-    assert crm.settlement("tag").doubt is DoubtClass.NATURAL
-    assert (crm.settlement("note").doubt, crm.settlement("note").settle.total_seconds()) == (DoubtClass.PROBE, 7)
-    with pytest.raises(LookupError):
-        crm.settlement("purchases_of")
+    assert crm.settlements["tag"].doubt is DoubtClass.NATURAL
+    assert (crm.settlements["note"].doubt, crm.settlements["note"].settle.total_seconds()) == (DoubtClass.PROBE, 7)
+    assert set(crm.settlements) == {"tag", "note"}
 
 
 def test_a_check_sees_the_known_customer_and_an_order(keap: KeapServer) -> None:

@@ -47,7 +47,7 @@ def notes(crm: KeapAccount) -> Callable[[], object]:
 
 
 def probed(crm: KeapAccount) -> bool:
-    probe = crm.settlement("note").probe
+    probe = crm.settlements["note"].probe
     assert probe is not None
     return probe("e-1", email=ANNA, text=TEXT) is not None
 

@@ -93,7 +93,7 @@ def test_pages_are_followed_as_the_vendor_does(keap: KeapServer, vendor: ApiClie
 
 def test_the_vendor_sees_what_the_connector_did(keap: KeapServer, vendor: ApiClient) -> None:
     crm = connect(keap)
-    crm.tag(ANNA, "lost-download", effect_id="e-1")
+    crm.tag(ANNA, "lost-download")
     receipt = crm.note(ANNA, "Änderung.", effect_id="e-2")
     (applied,) = ContactApi(vendor).list_tags_for_contact("1").tags
     assert applied.tag.name == "lost-download"
@@ -108,9 +108,9 @@ def test_the_connector_sees_what_the_vendor_did(keap: KeapServer, vendor: ApiCli
     assert answer.results == {"1": "SUCCESS"}
     NoteApi(vendor).create_note("1", CreateNoteRequest(title="x", text="Done. [ref:e-1]", user_id="1"))
     crm = connect(keap)
-    crm.tag(ANNA, "lost-download", effect_id="e-2")
+    crm.tag(ANNA, "lost-download")
     assert list(keap.crm.tags) == [tag.id]
-    probe = crm.settlement("note").probe
+    probe = crm.settlements["note"].probe
     assert probe is not None
     assert probe("e-1", email=ANNA, text="Done.") is not None
 

@@ -105,7 +105,7 @@ class TestMailAccountSends(MailerContract):
         return account(post.proxy.port, imap(server, SHOP, sent_folder="Sent"))
 
     def test_a_doubt_is_settled_by_a_look_into_the_sent_folder(self, mailer: MailAccount) -> None:
-        assert mailer.settlement("send").doubt is DoubtClass.PROBE
+        assert mailer.settlements["send"].doubt is DoubtClass.PROBE
 
 
 class Owner:
@@ -139,7 +139,7 @@ class TestMailAccountTells(NotifierContract):
         return Owner(post)
 
     def test_a_doubt_is_settled_by_a_look_into_the_sent_folder(self, notifier: MailAccount) -> None:
-        probe = notifier.settlement("notify").probe
+        probe = notifier.settlements["notify"].probe
         assert probe is not None
         assert probe("f-1", notice=NOTICE) is None
         notifier.notify(NOTICE, effect_id="f-1")

@@ -220,14 +220,14 @@ def test_a_lost_farewell_costs_nothing(server: MailServer, client: imaplib.IMAP4
 
 def test_without_a_sent_folder_a_person_settles_a_doubt(server: MailServer) -> None:
     mailbox = account(server)
-    assert mailbox.settlement("send").doubt is DoubtClass.NONE
+    assert mailbox.settlements["send"].doubt is DoubtClass.NONE
     with pytest.raises(AccessDenied, match=r"set imap\.sent_folder"):
         mailbox.find_sent("effect-1")
 
 
 def test_with_a_sent_folder_a_doubt_is_settled_by_a_look(server: MailServer) -> None:
     mailbox = account(server, sent_folder="Sent", timeout_seconds=7)
-    settlement = mailbox.settlement("send")
+    settlement = mailbox.settlements["send"]
     assert (settlement.doubt, settlement.timeout, settlement.settle) == (
         DoubtClass.PROBE,
         timedelta(seconds=7),
@@ -248,15 +248,14 @@ def test_a_look_that_fails_is_never_an_absence(server: MailServer) -> None:
             account(server, port=proxy.port, sent_folder="Sent").find_sent("effect-1")
 
 
-def test_an_unknown_effect_has_no_settlement(server: MailServer) -> None:
-    with pytest.raises(LookupError, match="shred"):
-        account(server).settlement("shred")
+def test_an_account_has_settlements_for_its_effects_alone(server: MailServer) -> None:
+    assert set(account(server).settlements) == {"send", "notify"}
 
 
 def test_an_account_without_imap_has_no_mailbox(server: MailServer) -> None:
     smtp = SmtpSettings(host="127.0.0.1", port=server.smtp_port, security="plain")
     mailbox = MailAccount(MailSettings(address=SHOP, smtp=smtp))
     assert mailbox.check() == f"SMTP server 127.0.0.1:{server.smtp_port} answers"
-    assert mailbox.settlement("send").doubt is DoubtClass.NONE
+    assert mailbox.settlements["send"].doubt is DoubtClass.NONE
     with pytest.raises(AccessDenied, match="add its section 'imap'"):
         mailbox.position()

@@ -112,7 +112,7 @@ def test_the_plug_in_offers_one_connector_for_all_its_ways() -> None:
 
 def test_an_account_is_built_without_a_connection() -> None:
     account = MailAccount(settings(smtp=SMTP | {"host": "does-not-exist.invalid"}))
-    assert account.settlement("send").doubt is DoubtClass.NONE
+    assert account.settlements["send"].doubt is DoubtClass.NONE
 
 
 def test_the_manual_names_every_setting() -> None:

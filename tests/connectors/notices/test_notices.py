@@ -288,7 +288,7 @@ def test_a_repeated_notice_carries_the_same_key(receiver: Receiver) -> None:
     for _ in range(2):
         notifier.notify(NOTICE, effect_id="f-1")
     assert [headers["webhook-id"] for headers, _ in receiver.posts] == ["f-1", "f-1"]
-    settlement = notifier.settlement("notify")
+    settlement = notifier.settlements["notify"]
     assert (settlement.doubt, settlement.key_lifetime) == (DoubtClass.NATIVE_KEY, timedelta(hours=24))
 
 
@@ -312,5 +312,4 @@ def test_settings_that_cannot_work_are_refused_and_not_repeated(wrong: dict[str,
 
 def test_there_is_no_other_effect(receiver: Receiver) -> None:
     for notifier in (slack(receiver), webhook(receiver), FakeNotifier()):
-        with pytest.raises(LookupError):
-            notifier.settlement("send")
+        assert set(notifier.settlements) == {"notify"}

@@ -104,11 +104,10 @@ def test_a_link_names_the_host_that_has_the_bucket(changes: dict[str, str], host
 
 
 def test_links_and_looks_share_one_declaration() -> None:
-    assert offline(timeout_seconds=4).settlement("link_to") == Settlement(
+    assert offline(timeout_seconds=4).settlements["link_to"] == Settlement(
         doubt=DoubtClass.PURE, timeout=timedelta(seconds=4)
     )
-    with pytest.raises(LookupError):
-        offline().settlement("exists")
+    assert set(offline().settlements) == {"link_to"}
 
 
 # --- which object an asset is -----------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ class TestFaults(FaultsContract):
 
     @pytest.fixture
     def settlement(self, connect: Callable[[], S3Files]) -> Settlement:
-        return connect().settlement("link_to")
+        return connect().settlements["link_to"]
 
     @pytest.fixture
     def change(self, connect: Callable[[], S3Files]) -> Callable[[], object]:

@@ -24,7 +24,7 @@ class Calendar(Protocol):
         ...
 
     @effect(reaches=lambda slot, guest: Recipient(guest))
-    def book(self, slot: Slot, *, guest: Private[str], effect_id: str | None = None) -> Receipt:
+    def book(self, slot: Slot, *, guest: Private[str]) -> Receipt:
         """Book a time, and invite the guest.
 
         Raises:

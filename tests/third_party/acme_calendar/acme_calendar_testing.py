@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from acme_calendar import Calendar, Slot
 
 from orchestrator.capabilities import Receipt
 from orchestrator.errors import Rejected
-from orchestrator.plugins import Connection, DoubtClass, Settlement
+from orchestrator.plugins import Connection, DoubtClass, Settlement, with_effect_id
 from orchestrator.testing.contracts.doubts import settle
 from orchestrator.testing.fault_script import Scripted
 
@@ -24,6 +25,7 @@ class FakeCalendar(Scripted):
     def __init__(self) -> None:
         super().__init__()
         self.bookings: dict[str, tuple[Slot, str]] = {}
+        self.settlements = {"book": Settlement(doubt=DoubtClass.NATURAL)}
 
     def free_slots(self, day: date) -> tuple[Slot, ...]:
         """Look up which times of a day are free."""
@@ -45,10 +47,6 @@ class FakeCalendar(Scripted):
         """Return who was invited."""
         return [guest for _, guest in self.bookings.values()]
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that the same booking again changes nothing."""
-        return Settlement(doubt=DoubtClass.NATURAL)
-
     def check(self) -> str:
         """Count the bookings."""
         return f"a calendar with {len(self.bookings)} bookings"
@@ -57,8 +55,9 @@ class FakeCalendar(Scripted):
 class CalendarConnection(Calendar, Connection, Protocol):
     """The connection under test."""
 
-    def settlement(self, operation: str) -> Settlement:
-        """Declare how a doubt is settled."""
+    @property
+    def settlements(self) -> Mapping[str, Settlement]:
+        """How doubts are settled."""
         ...
 
 
@@ -85,20 +84,20 @@ class CalendarContract:
 
     def test_a_booked_time_is_free_no_more(self, calendar: CalendarConnection, diary: Diary) -> None:
         first, *others = calendar.free_slots(DAY)
-        assert calendar.book(first, guest=GUEST, effect_id="f-1").reference
+        assert with_effect_id(calendar.book, "f-1")(first, guest=GUEST).reference
         assert (list(calendar.free_slots(DAY)), diary.guests()) == (others, [GUEST])
 
     def test_a_taken_time_is_rejected(self, calendar: CalendarConnection) -> None:
         slot = calendar.free_slots(DAY)[0]
-        calendar.book(slot, guest=GUEST, effect_id="f-1")
+        with_effect_id(calendar.book, "f-1")(slot, guest=GUEST)
         with pytest.raises(Rejected):
-            calendar.book(slot, guest="tom@example.com", effect_id="f-2")
+            with_effect_id(calendar.book, "f-2")(slot, guest="tom@example.com")
 
     def test_a_booking_whose_doubt_was_settled_is_there_once(self, calendar: CalendarConnection, diary: Diary) -> None:
         slot = calendar.free_slots(DAY)[0]
-        calendar.book(slot, guest=GUEST, effect_id="f-1")
-        again = lambda: calendar.book(slot, guest=GUEST, effect_id="f-1")  # noqa: E731
-        settle(calendar.settlement("book"), "f-1", again, slot=slot, guest=GUEST)
+        with_effect_id(calendar.book, "f-1")(slot, guest=GUEST)
+        again = lambda: with_effect_id(calendar.book, "f-1")(slot, guest=GUEST)  # noqa: E731
+        settle(calendar.settlements["book"], "f-1", again, slot=slot, guest=GUEST)
         assert diary.guests() == [GUEST]
 
     def test_a_check_says_in_one_line_what_it_saw(self, calendar: CalendarConnection) -> None:

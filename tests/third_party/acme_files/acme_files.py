@@ -25,6 +25,7 @@ class AcmeFiles:
     """A directory of product files."""
 
     def __init__(self, settings: AcmeSettings) -> None:
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE)}
         self._directory = settings.directory.absolute()
         self._base_url = (settings.base_url or self._directory.as_uri()).rstrip("/")
 
@@ -32,17 +33,13 @@ class AcmeFiles:
         """See whether the file is there."""
         return (self._directory / asset.key).is_file()
 
-    def link_to(self, asset: Asset, *, valid_for: timedelta, effect_id: str | None = None) -> Link:
+    def link_to(self, asset: Asset, *, valid_for: timedelta) -> Link:
         """Name the file's URL; it goes on working for as long as the file is there."""
         if valid_for <= timedelta(0):
             raise Rejected("a link must be valid for some time")
         if not self.exists(asset):
             raise NotFound(f"there is no file {asset.key} in the directory: put it there, or correct the order")
         return Link(asset=asset, url=f"{self._base_url}/{quote(asset.key)}", expires_at=datetime.now(UTC) + valid_for)
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that a URL is simply named again."""
-        return Settlement(doubt=DoubtClass.PURE)
 
     def check(self) -> str:
         """See the directory."""

@@ -26,6 +26,7 @@ class RoomBook:
 
     def __init__(self, settings: RoomBookSettings) -> None:
         self._directory, self._hours = settings.directory.absolute(), settings.hours
+        self.settlements = {"book": Settlement(doubt=DoubtClass.NATURAL)}
 
     def free_slots(self, day: date) -> tuple[Slot, ...]:
         """Look up which times of a day are free."""
@@ -40,10 +41,6 @@ class RoomBook:
             raise Rejected("this time is taken")
         (self._directory / f"{effect_id}.json").write_text(json.dumps([begins, guest]))
         return Receipt(reference=str(effect_id))
-
-    def settlement(self, operation: str) -> Settlement:
-        """Declare that the same booking again changes nothing."""
-        return Settlement(doubt=DoubtClass.NATURAL)
 
     def check(self) -> str:
         """Count the bookings."""
