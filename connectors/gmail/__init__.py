@@ -47,7 +47,7 @@ class GmailAccount:
         by_message_id = Settlement(
             doubt=DoubtClass.PROBE,
             timeout=timedelta(seconds=settings.timeout_seconds),
-            settle=timedelta(seconds=settings.settle_seconds),
+            visibility_delay=timedelta(seconds=settings.visibility_delay_seconds),
             probe=self.find_sent,
         )
         self.settlements = {"send": by_message_id, "notify": by_message_id}

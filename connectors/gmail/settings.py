@@ -64,7 +64,7 @@ class GmailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
     """Certificates (PEM) to trust instead of certifi's."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """Total time for one operation, with everything that it asks Gmail for."""
-    settle_seconds: float = Field(default=90, ge=0)
+    visibility_delay_seconds: float = Field(default=90, ge=0)
     """How long Gmail may take until its search finds a sent mail."""
     max_size_bytes: int = Field(default=25 * 1024 * 1024, ge=1024)
     """Of a larger mail only the headers are read."""

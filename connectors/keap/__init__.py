@@ -12,7 +12,7 @@ from orchestrator.plugins.subscriptions import Change, Subscription
 from orchestrator.toolkit.known_record import KnownRecord
 from orchestrator_connectors.keap import cards, hooks, orders
 from orchestrator_connectors.keap.access import AppAccess
-from orchestrator_connectors.keap.api import Desk, KeapApi
+from orchestrator_connectors.keap.api import KeapApi, Session
 from orchestrator_connectors.keap.settings import KeapSettings
 
 __all__ = ["KeapAccount", "KeapSettings", "register_connectors"]
@@ -28,13 +28,13 @@ class KeapAccount:
     def __init__(self, settings: KeapSettings) -> None:
         self._settings = settings
         self._api = KeapApi(settings)
-        timeout, settle = self._api.system.limit, timedelta(seconds=settings.settle_seconds)
+        timeout, delay = self._api.system.limit, timedelta(seconds=settings.visibility_delay_seconds)
         self.settlements = {
             "tag": Settlement(doubt=DoubtClass.NATURAL, timeout=timeout),
-            "note": Settlement(doubt=DoubtClass.PROBE, timeout=timeout, settle=settle, probe=self._find_note),
+            "note": Settlement(doubt=DoubtClass.PROBE, timeout=timeout, visibility_delay=delay, probe=self._find_note),
         }
         self._known = KnownRecord(
-            lambda: self._api.operation(lambda desk: self._purchases_of(desk, settings.known_email)),
+            lambda: self._api.operation(lambda session: self._purchases_of(session, settings.known_email)),
             f"{self._api.system.place}: shows no purchase of known_email, so that it is not believed that others "
             "bought nothing: check the account, the credential's permissions, known_email and assets",
         )
@@ -46,7 +46,7 @@ class KeapAccount:
             AccessDenied: There is nothing, and the account does not even show the known order.
         """
         address = cards.plain_address(email)
-        found = self._api.operation(lambda desk: self._purchases_of(desk, address))
+        found = self._api.operation(lambda session: self._purchases_of(session, address))
         if not found:
             self._known.must_be_seen()
         return found
@@ -54,7 +54,7 @@ class KeapAccount:
     def tag(self, email: str, tag: str) -> Receipt:
         """Apply a tag to the contact; of several with this address, to the oldest."""
         address = cards.plain_address(email)
-        return self._api.operation(lambda desk: cards.tag_card(desk, address, tag))
+        return self._api.operation(lambda session: cards.tag_card(session, address, tag))
 
     def note(self, email: str, text: str, *, effect_id: str | None = None) -> Receipt:
         """Add a note to the contact's card; its last line names the effect, so that it can be looked for."""
@@ -66,7 +66,7 @@ class KeapAccount:
             "title": self._settings.note_title,
             "text": f"{text}\n\n{_marker(effect_id)}" if effect_id else text,
         }
-        return self._api.operation(lambda desk: cards.note_on_card(desk, address, note))
+        return self._api.operation(lambda session: cards.note_on_card(session, address, note))
 
     def check(self) -> str:
         """See the known customer, and an order of theirs if there are files to sell."""
@@ -87,15 +87,15 @@ class KeapAccount:
 
     def subscribe(self, url: str, event: str) -> Subscription:
         """Subscribe to an event such as ``order.add``; Keap calls the address at once to verify it."""
-        return self._api.operation(lambda desk: hooks.subscribe(desk, url, event))
+        return self._api.operation(lambda session: hooks.subscribe(session, url, event))
 
     def verify(self, key: str) -> Subscription:
         """Let Keap verify a hook again."""
-        return self._api.operation(lambda desk: hooks.verify(desk, key))
+        return self._api.operation(lambda session: hooks.verify(session, key))
 
     def changes(self, event: str, since: datetime) -> Sequence[Change]:
         """Ask for new and changed contacts or orders, page by page."""
-        return self._api.operation(lambda desk: list(hooks.changes(desk, event, since)))
+        return self._api.operation(lambda session: list(hooks.changes(session, event, since)))
 
     def told(self, payload: object) -> Mapping[str, datetime]:
         """Read which contacts or orders a hook told of."""
@@ -107,21 +107,21 @@ class KeapAccount:
             raise ConfigurationError("this connection has an api_key, so that there is no access to grant")
         return self._api.app
 
-    def _purchases_of(self, desk: Desk, address: str) -> tuple[Purchase, ...]:
-        return orders.purchases_of(desk, address, self._settings.assets)
+    def _purchases_of(self, session: Session, address: str) -> tuple[Purchase, ...]:
+        return orders.purchases_of(session, address, self._settings.assets)
 
-    def _see_known(self, desk: Desk) -> str:
-        if not cards.cards_of(desk, self._settings.known_email):
-            raise NotFound(f"{desk.place}: no contact has known_email: check the account, or known_email")
+    def _see_known(self, session: Session) -> str:
+        if not cards.cards_of(session, self._settings.known_email):
+            raise NotFound(f"{session.place}: no contact has known_email: check the account, or known_email")
         if not self._settings.assets:
             return "shows the known contact; with assets, a known purchase is looked for as well"
-        if not (found := self._purchases_of(desk, self._settings.known_email)):
-            raise NotFound(f"{desk.place}: no purchase of known_email: check assets, or known_email")
+        if not (found := self._purchases_of(session, self._settings.known_email)):
+            raise NotFound(f"{session.place}: no purchase of known_email: check assets, or known_email")
         return f"shows the known contact, purchases of theirs: {len(found)}"
 
     def _find_note(self, effect_id: str, email: str, text: str) -> Receipt | None:  # noqa: ARG002 - the marker alone tells
         address = cards.plain_address(email)
-        return self._api.operation(lambda desk: cards.find_note(desk, address, _marker(effect_id)))
+        return self._api.operation(lambda session: cards.find_note(session, address, _marker(effect_id)))
 
 
 def _marker(effect_id: str) -> str:

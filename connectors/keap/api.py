@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import RateLimited, Rejected, Unavailable
-from orchestrator.toolkit.http import HttpSystem, Talk, refusal
+from orchestrator.toolkit.http import Exchange, HttpSystem, refusal
 from orchestrator_connectors.keap.access import Access, AppAccess, KeyAccess
 from orchestrator_connectors.keap.quota import Quota
 from orchestrator_connectors.keap.settings import KeapSettings
@@ -30,16 +30,16 @@ class Page(BaseModel, hide_input_in_errors=True):
 
 
 @dataclass(frozen=True)
-class Desk:
+class Session:
     """One operation's way to the account.
 
     Args:
         api: Makes the calls.
-        talk: Ends them together.
+        exchange: Ends them together.
     """
 
     api: KeapApi
-    talk: Talk
+    exchange: Exchange
 
     @property
     def place(self) -> str:
@@ -55,7 +55,7 @@ class Desk:
             query: What stands behind the question mark.
             about_one: Whether the path names one thing by its id.
         """
-        answer = self.api.send(self.talk, "GET", path, about_one=about_one, query=query)
+        answer = self.api.send(self.exchange, "GET", path, about_one=about_one, query=query)
         try:
             return model.model_validate_json(answer.content)
         except ValidationError as error:
@@ -83,7 +83,7 @@ class Desk:
 
     def post(self, path: str, body: Mapping[str, object], model: type[M], *, about_one: bool = False) -> M:
         """Change something."""
-        answer = self.api.send(self.talk, "POST", path, about_one=about_one, body=body)
+        answer = self.api.send(self.exchange, "POST", path, about_one=about_one, body=body)
         try:
             return model.model_validate_json(answer.content)
         except ValidationError as error:  # it has been done, and nobody knows as what
@@ -105,17 +105,17 @@ class KeapApi:
         self.app = None if key else AppAccess(settings)
         self._access: Access = self.app or KeyAccess(key.get_secret_value() if key else "")
 
-    def operation(self, ask: Callable[[Desk], T]) -> T:
+    def operation(self, ask: Callable[[Session], T]) -> T:
         """Do everything that belongs to one operation, within its time.
 
         Raises:
             ConnectorError: It did not come to its end; ``no_effect`` if nothing can have been changed.
         """
-        return self.system.operation(lambda talk: ask(Desk(self, talk)))
+        return self.system.operation(lambda exchange: ask(Session(self, exchange)))
 
     def send(
         self,
-        talk: Talk,
+        exchange: Exchange,
         method: str,
         path: str,
         *,
@@ -127,7 +127,7 @@ class KeapApi:
 
         def ask(signed: Mapping[str, str]) -> httpx.Response:
             self._quota.admit(self.system.place)
-            answer = self.system.ask(talk, method, path, query=query, body=body, headers=signed, writes=writes)
+            answer = self.system.ask(exchange, method, path, query=query, body=body, headers=signed, writes=writes)
             self._learn(answer)
             return answer
 

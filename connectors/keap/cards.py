@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from orchestrator.capabilities import EmailAddress, Receipt
 from orchestrator.errors import NotFound, Rejected, Unavailable
-from orchestrator_connectors.keap.api import Desk, Page
+from orchestrator_connectors.keap.api import Page, Session
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
 _MEANS_MORE = frozenset("*;")
@@ -76,70 +76,70 @@ def plain_address(email: str) -> str:
     return address
 
 
-def cards_of(desk: Desk, address: str) -> list[Card]:
+def cards_of(session: Session, address: str) -> list[Card]:
     """Return the contacts with this address, the oldest first: Keap keeps duplicates until somebody merges them."""
     wanted = {"filter": f"email=={address}", "fields": "id,email_addresses,given_name,family_name"}
-    pages = desk.pages("/rest/v2/contacts", _Cards, wanted)
+    pages = session.pages("/rest/v2/contacts", _Cards, wanted)
     cards = {card.id: card for page in pages for card in page.contacts or () if card.has(address)}
     return sorted(cards.values(), key=lambda card: (len(card.id), card.id))
 
 
-def tag_card(desk: Desk, address: str, tag: str) -> Receipt:
+def tag_card(session: Session, address: str, tag: str) -> Receipt:
     """Apply a tag to the oldest card, and make the tag if there is none of that name."""
     name = tag.strip()
     if not name or not name.isprintable() or _MEANS_MORE & set(name):
         raise Rejected("a tag's name must be printable, and hold neither * nor ;")
-    card = _oldest(desk, address)
-    tag_id = _tag_of(desk, name) or _new_tag(desk, name)
+    card = _oldest(session, address)
+    tag_id = _tag_of(session, name) or _new_tag(session, name)
     path = f"/rest/v2/tags/{tag_id}/contacts:applyTags"
-    applied = desk.post(path, {"contact_ids": [card.id]}, _Applied, about_one=True)
+    applied = session.post(path, {"contact_ids": [card.id]}, _Applied, about_one=True)
     if _FAILED in ((applied.results or {}).get(card.id) or "").upper():
-        raise Rejected(f"{desk.place}: the tag could not be applied")
+        raise Rejected(f"{session.place}: the tag could not be applied")
     return Receipt(reference=f"tag {tag_id}")
 
 
-def note_on_card(desk: Desk, address: str, note: dict[str, object]) -> Receipt:
+def note_on_card(session: Session, address: str, note: dict[str, object]) -> Receipt:
     """Add a note to the oldest card."""
-    card = _oldest(desk, address)
-    return Receipt(reference=desk.post(f"/rest/v2/contacts/{card.id}/notes", note, _Note, about_one=True).id)
+    card = _oldest(session, address)
+    return Receipt(reference=session.post(f"/rest/v2/contacts/{card.id}/notes", note, _Note, about_one=True).id)
 
 
-def find_note(desk: Desk, address: str, marker: str) -> Receipt | None:
+def find_note(session: Session, address: str, marker: str) -> Receipt | None:
     """Look for a note with that marker on every card with the address; the newest notes come first."""
-    for card in cards_of(desk, address):
-        for note in _notes_of(desk, card):
+    for card in cards_of(session, address):
+        for note in _notes_of(session, card):
             if marker in (note.text or ""):
                 return Receipt(reference=note.id)
     return None
 
 
-def _notes_of(desk: Desk, card: Card) -> Iterator[_Note]:
+def _notes_of(session: Session, card: Card) -> Iterator[_Note]:
     path = f"/rest/v2/contacts/{card.id}/notes"
     try:
-        for page in desk.pages(path, _Notes, {"order_by": "create_time desc"}, about_one=True):
+        for page in session.pages(path, _Notes, {"order_by": "create_time desc"}, about_one=True):
             yield from page.notes or ()
     except NotFound as error:
         # Merged into another card just now, and its notes with it.
-        raise Unavailable(f"{desk.place}: a contact vanished while its notes were read", no_effect=True) from error
+        raise Unavailable(f"{session.place}: a contact vanished while its notes were read", no_effect=True) from error
 
 
-def _oldest(desk: Desk, address: str) -> Card:
-    if not (cards := cards_of(desk, address)):
-        raise NotFound(f"{desk.place}: no contact has that address")
+def _oldest(session: Session, address: str) -> Card:
+    if not (cards := cards_of(session, address)):
+        raise NotFound(f"{session.place}: no contact has that address")
     return cards[0]
 
 
-def _tag_of(desk: Desk, name: str) -> str | None:
-    pages = desk.pages("/rest/v2/tags", _Tags, {"filter": f"name=={name}"})
+def _tag_of(session: Session, name: str) -> str | None:
+    pages = session.pages("/rest/v2/tags", _Tags, {"filter": f"name=={name}"})
     ids = [tag.id for page in pages for tag in page.tags or () if (tag.name or "").casefold() == name.casefold()]
     return min(ids, key=lambda found: (len(found), found), default=None)
 
 
-def _new_tag(desk: Desk, name: str) -> str:
+def _new_tag(session: Session, name: str) -> str:
     try:
-        return desk.post("/rest/v2/tags", {"name": name}, _Tag).id
+        return session.post("/rest/v2/tags", {"name": name}, _Tag).id
     except Rejected:
         # Names are unique: somebody may have made it just now.
-        if found := _tag_of(desk, name):
+        if found := _tag_of(session, name):
             return found
         raise

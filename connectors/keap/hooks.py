@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field, RootModel, ValidationError
 
 from orchestrator.errors import Rejected
 from orchestrator.plugins.subscriptions import Change, Subscription
-from orchestrator_connectors.keap.api import Desk, Page
+from orchestrator_connectors.keap.api import Page, Session
 
 _VERIFIED = "verified"
 _PATH = "/rest/v1/hooks"
@@ -84,35 +84,35 @@ class _Nothing(RootModel[object]):
     pass
 
 
-def hooks_of(desk: Desk) -> list[Subscription]:
+def hooks_of(session: Session) -> list[Subscription]:
     """List the account's hooks."""
-    return [hook.subscription() for hook in desk.get(_PATH, _HookList).root]
+    return [hook.subscription() for hook in session.get(_PATH, _HookList).root]
 
 
-def subscribe(desk: Desk, url: str, event: str) -> Subscription:
+def subscribe(session: Session, url: str, event: str) -> Subscription:
     """Subscribe to an event, unless that address has it already; Keap calls the address at once to verify it."""
-    known = [hook for hook in hooks_of(desk) if (hook.url, hook.event) == (url, event)]
+    known = [hook for hook in hooks_of(session) if (hook.url, hook.event) == (url, event)]
     if not known:
-        return desk.post(_PATH, {"eventKey": event, "hookUrl": url}, _Hook).subscription()
-    return known[0] if known[0].works else verify(desk, known[0].key)
+        return session.post(_PATH, {"eventKey": event, "hookUrl": url}, _Hook).subscription()
+    return known[0] if known[0].works else verify(session, known[0].key)
 
 
-def verify(desk: Desk, key: str) -> Subscription:
+def verify(session: Session, key: str) -> Subscription:
     """Let Keap call the hook's address once more, and read what became of it."""
     path = f"{_PATH}/{quote(key, safe='')}"
-    desk.post(f"{path}/verify", {}, _Nothing, about_one=True)
-    return desk.get(path, _Hook, about_one=True).subscription()
+    session.post(f"{path}/verify", {}, _Nothing, about_one=True)
+    return session.get(path, _Hook, about_one=True).subscription()
 
 
-def changes(desk: Desk, event: str, since: datetime) -> Iterator[Change]:
+def changes(session: Session, event: str, since: datetime) -> Iterator[Change]:
     """Ask what an event should have told of since then."""
     poll = _POLLS.get(event)
     if poll is None:
-        raise Rejected(f"{desk.place}: cannot be asked what {event} tells of; it can for {', '.join(_POLLS)}")
+        raise Rejected(f"{session.place}: cannot be asked what {event} tells of; it can for {', '.join(_POLLS)}")
     wanted = {"filter": f"{poll.since}=={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z"}
     if poll.list == "contacts":
         wanted["fields"] = "id,create_time,update_time"
-    for page in desk.pages(f"/rest/v2/{poll.list}", _Things, wanted):
+    for page in session.pages(f"/rest/v2/{poll.list}", _Things, wanted):
         for thing in getattr(page, poll.list) or ():
             at = getattr(thing, poll.moment)
             if at is not None and at >= since:

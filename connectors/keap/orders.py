@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from orchestrator.capabilities import Asset, Purchase
 from orchestrator.errors import NotFound
-from orchestrator_connectors.keap.api import Desk, Page
+from orchestrator_connectors.keap.api import Page, Session
 from orchestrator_connectors.keap.cards import Card, cards_of
 
 _NOT_REFUNDED = frozenset({"", "NONE"})
@@ -68,17 +68,17 @@ class _Orders(Page):
     orders: list[_Order] | None = None
 
 
-def purchases_of(desk: Desk, address: str, assets: Mapping[str, str]) -> tuple[Purchase, ...]:
+def purchases_of(session: Session, address: str, assets: Mapping[str, str]) -> tuple[Purchase, ...]:
     """Return what was bought with that address, the newest first.
 
     An order of a card that has the address as a second one belongs to its first address, and is left to a person.
     """
-    found = [purchase for card in cards_of(desk, address) for purchase in _purchases(desk, card, address, assets)]
+    found = [purchase for card in cards_of(session, address) for purchase in _purchases(session, card, address, assets)]
     return tuple(sorted(found, key=lambda purchase: purchase.bought_on, reverse=True))
 
 
-def _purchases(desk: Desk, card: Card, address: str, assets: Mapping[str, str]) -> Iterator[Purchase]:
-    for order in _orders_of(desk, card):
+def _purchases(session: Session, card: Card, address: str, assets: Mapping[str, str]) -> Iterator[Purchase]:
+    for order in _orders_of(session, card):
         buyer = order.contact or _Buyer()
         email = (buyer.email or _first_address(card)).strip()
         when = order.order_time or order.creation_time
@@ -98,16 +98,16 @@ def _purchases(desk: Desk, card: Card, address: str, assets: Mapping[str, str]) 
             )
 
 
-def _orders_of(desk: Desk, card: Card) -> Iterator[_Order]:
+def _orders_of(session: Session, card: Card) -> Iterator[_Order]:
     wanted = {"filter": f"contact_id=={card.id}", "order_by": "order_time desc"}
-    pages = desk.pages("/rest/v2/orders", _Orders, wanted)
+    pages = session.pages("/rest/v2/orders", _Orders, wanted)
     for order in (order for page in pages for order in page.orders or ()):
         if order.order_items is not None:
             yield order
             continue
         # A list may leave the items out; the order itself has them, unless somebody deletes it just now.
         with suppress(NotFound):
-            yield desk.get(f"/rest/v2/orders/{order.id}", _Order, about_one=True)
+            yield session.get(f"/rest/v2/orders/{order.id}", _Order, about_one=True)
 
 
 def _downloads(order: _Order, assets: Mapping[str, str]) -> Iterator[tuple[str, Asset]]:

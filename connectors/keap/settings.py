@@ -47,7 +47,7 @@ class KeapSettings(HttpSettings, frozen=True):
     """The app's own HTTPS address in Keap's developer portal, if Keap does not send a browser back to this machine."""
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 20
     """Total time for one operation, which may take several calls."""
-    settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    visibility_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
     """So long after a time-out a note that is not there is believed not to come any more."""
 
     @model_validator(mode="after")

@@ -38,7 +38,7 @@ class MailAccount:
         settlement = Settlement(
             doubt=DoubtClass.PROBE if looks_up else DoubtClass.NONE,
             timeout=timedelta(seconds=settings.timeout_seconds),
-            settle=timedelta(seconds=settings.settle_seconds),
+            visibility_delay=timedelta(seconds=settings.visibility_delay_seconds),
             probe=self.find_sent if looks_up else None,
         )
         self.settlements = {"send": settlement, "notify": settlement}

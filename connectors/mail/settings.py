@@ -161,7 +161,7 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     """Of a larger mail only the headers are read."""
     message_id_domain: str = ""
     """The right side of our Message-IDs; by default the domain of ``address``."""
-    settle_seconds: float = Field(default=60, ge=0)
+    visibility_delay_seconds: float = Field(default=60, ge=0)
     """How long the provider may take to file a sent mail where it is looked up."""
 
     @model_validator(mode="after")

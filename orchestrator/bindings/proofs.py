@@ -186,7 +186,7 @@ class Proofs:
 
     def _newest(self, each: _Probe, row: Any, now: datetime) -> _Known | None:
         """Return the newest effect that must be visible by now and has not been looked for."""
-        until = now - each.settlement.settle
+        until = now - each.settlement.visibility_delay
         about = {
             "after": max(row.seen_until, stamp(until - LASTS)),
             "until": stamp(until),

@@ -51,7 +51,7 @@ class HostPeople:
         record: Where questions and answers are written down.
     """
 
-    settlements: ClassVar = {"decide": Settlement(doubt=DoubtClass.NATURAL, to_the_letter=False)}
+    settlements: ClassVar = {"decide": Settlement(doubt=DoubtClass.NATURAL, exact_replay=False)}
     """Asking again finds the same question."""
 
     def __init__(self, record: Record) -> None:

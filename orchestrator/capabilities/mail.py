@@ -5,19 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.capabilities.values import Private, Receipt, Recipient, Value, Wording, effect, query
+from orchestrator.capabilities.values import Private, Receipt, Recipient, Rendered, Value, effect, query
 
 
 class OutgoingMail(Value):
     """One mail to one person, rendered to the last character."""
 
     to: Private[str]
-    subject: Private[Wording[str]]
-    text: Private[Wording[str]]
-    html: Private[Wording[str | None]] = None
+    subject: Private[Rendered[str]]
+    text: Private[Rendered[str]]
+    html: Private[Rendered[str | None]] = None
     in_reply_to: Private[str | None] = None
     """The Message-ID that this mail answers, with its angle brackets."""
-    acknowledges: Wording[bool] = False
+    acknowledges: Rendered[bool] = False
     """Whether it only says that a mail came in. It answers no case, and where the limits of automatic mail leave no
     room it is not held for a person, but left out: ``send`` raises ``Rejected``."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orchestrator.capabilities.values import Private, Value, Wording, effect, is_address
+from orchestrator.capabilities.values import Private, Rendered, Value, effect, is_address
 
 Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -17,11 +17,11 @@ class Option(Value):
     """One way to answer a question."""
 
     key: Words
-    label: Wording[Words]
+    label: Rendered[Words]
     """What is done if it is chosen, in a few words and without personal data: people choose by it."""
-    needs_text: Wording[str] = ""
+    needs_text: Rendered[str] = ""
     """What the person must write with this option, without personal data; empty if it takes no text."""
-    text_is: Wording[Literal["text", "address"]] = "text"
+    text_is: Rendered[Literal["text", "address"]] = "text"
     """What the text must be: any text, or one plain e-mail address."""
 
     def unfit(self, text: str) -> str:
@@ -47,16 +47,16 @@ class Question(Value):
     may be worded anew in the process; what was asked stays as it was. Other keys make it another question.
     """
 
-    title: Wording[str]
+    title: Rendered[str]
     """One line without personal data."""
-    known: Private[Wording[str]]
+    known: Private[Rendered[str]]
     """What helps to decide. It may name persons, and is shown by our own commands alone."""
     options: Annotated[tuple[Option, ...], Field(min_length=1)]
-    role: Wording[str] = ""
+    role: Rendered[str] = ""
     """Who should answer, for example ``support``; empty: whoever comes first."""
-    due_in: Wording[timedelta | None] = None
+    due_in: Rendered[timedelta | None] = None
     """How long somebody may take. Later, the question is overdue, and shown as such."""
-    otherwise: Wording[str] = ""
+    otherwise: Rendered[str] = ""
     """The key of the option that is taken when it is overdue; empty: the question waits on."""
 
     @model_validator(mode="after")

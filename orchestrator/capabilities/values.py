@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 SEAL = "seal"
 """Serialization context key: a callable that turns a private value into its recorded form."""
-WITHOUT_WORDING = "without-wording"
+WITHOUT_RENDERED = "without-rendered"
 """Serialization context key: leaves rendered text out, to compare a step with its record."""
 UNSEAL = "unseal"
 """Validation context key: a callable that turns the recorded form back into the value."""
@@ -69,7 +69,7 @@ def _unseal(value: object, validate: Validator, info: ValidationInfo) -> object:
     return validate(context[UNSEAL](value) if isinstance(context, dict) and UNSEAL in context else value)
 
 
-class _WordingMarker:
+class _RenderedMarker:
     """Marks rendered text: another wording of it does not make a step another step."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -83,11 +83,11 @@ def _as_it_is(value: T) -> T:
 
 
 def _leave_out(value: object, plain: SerializerFunctionWrapHandler, info: SerializationInfo) -> object:
-    return "" if isinstance(info.context, dict) and WITHOUT_WORDING in info.context else plain(value)
+    return "" if isinstance(info.context, dict) and WITHOUT_RENDERED in info.context else plain(value)
 
 
-Wording = Annotated[T, _WordingMarker()]
-"""``Private[Wording[str]]``: text that was rendered from a template.
+Rendered = Annotated[T, _RenderedMarker()]
+"""``Private[Rendered[str]]``: text that was rendered from a template.
 
 A run that goes on after somebody has edited the template still is the run that the record tells of.
 """

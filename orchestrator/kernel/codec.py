@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.capabilities import SEAL, UNSEAL, WITHOUT_WORDING, Operation, operations_of
+from orchestrator.capabilities import SEAL, UNSEAL, WITHOUT_RENDERED, Operation, operations_of
 from orchestrator.errors import RecordError
 from orchestrator.plugins import Capability
 from orchestrator.record.trail import COMMITMENT, Sealer
@@ -56,7 +56,7 @@ class OperationForm:
         private: Mapping[str, Any],
         arguments: Mapping[str, Any],
         *,
-        to_the_letter: bool,
+        exact_replay: bool,
     ) -> bool:
         """Tell whether a call's arguments are those that were recorded.
 
@@ -64,11 +64,11 @@ class OperationForm:
             recorded: The recorded form.
             private: The private values behind its commitments.
             arguments: The arguments now.
-            to_the_letter: Whether rendered text must be the same as well.
+            exact_replay: Whether rendered text must be the same as well.
         """
         if recorded.keys() != self._parameters.keys():
             return False
-        context = {} if to_the_letter else {WITHOUT_WORDING: True}
+        context = {} if exact_replay else {WITHOUT_RENDERED: True}
         then = self.read_arguments(recorded, private)
         return all(
             adapter.dump_python(then[name], mode="json", context=context)

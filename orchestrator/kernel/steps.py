@@ -175,9 +175,9 @@ class Steps:
 
     def _refuse_divergence(self, step: _Step, recorded: RecordedStep) -> None:
         settlement = None if recorded.settled else step.settlement()
-        to_the_letter = settlement is not None and settlement.to_the_letter
+        exact_replay = settlement is not None and settlement.exact_replay
         same = recorded.operation == step.form.name and step.form.same_arguments(
-            recorded.request, self._private, step.arguments, to_the_letter=to_the_letter
+            recorded.request, self._private, step.arguments, exact_replay=exact_replay
         )
         if not same:
             raise Diverged(

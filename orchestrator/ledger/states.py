@@ -119,7 +119,7 @@ def remedy(settlement: Settlement, doubt: Doubt, now: datetime) -> tuple[Remedy,
     """Decide what settles a doubt.
 
     An absence proves something only when the earlier call can no longer land: so a probe waits until
-    the call's deadline and the system's own lag (``settlement.settle``) have passed.
+    the call's deadline and the system's own lag (``settlement.visibility_delay``) have passed.
 
     Returns:
         The remedy, and for ``WAIT`` until when.
@@ -131,7 +131,7 @@ def remedy(settlement: Settlement, doubt: Doubt, now: datetime) -> tuple[Remedy,
             alive_until = doubt.first_attempt_at + settlement.key_lifetime - KEY_MARGIN
             return (Remedy.REPEAT if now < alive_until else Remedy.ASK), now
         case DoubtClass.PROBE:
-            believable = doubt.call_deadline + CALL_GRACE + settlement.settle
+            believable = doubt.call_deadline + CALL_GRACE + settlement.visibility_delay
             return (Remedy.PROBE, now) if now >= believable else (Remedy.WAIT, believable)
         case _:
             return Remedy.ASK, now

@@ -49,10 +49,11 @@ class Settlement:
         key_lifetime: ``NATIVE_KEY``: how long the system remembers the key.
         probe: ``PROBE``: called with the effect id and the effect's arguments by name; returns the
             receipt if it happened, None if it does not find it. It raises ``Unavailable`` if it cannot tell now.
-            The host takes None for "it did not happen" once ``settle`` has passed, and only of a probe that has found
-            an effect of the same connection that the system had confirmed; until then a person decides.
-        settle: ``PROBE``: how long after the time-out an absence is believed (index lag of the system).
-        to_the_letter: Whether a repetition must have the wording of the first attempt. Not where the system
+            The host takes None for "it did not happen" once ``visibility_delay`` has passed, and only of a probe that
+            has found an effect of the same connection that the system had confirmed; until then a person decides.
+        visibility_delay: ``PROBE``: how long the system takes at most to show what it did (its index lags behind); an
+            absence is believed that long after the time-out.
+        exact_replay: Whether a repetition must have the rendered text of the first attempt. Not where the system
             keeps the first one whatever comes later, as with a question that was asked already.
 
     Raises:
@@ -63,8 +64,8 @@ class Settlement:
     timeout: timedelta = timedelta(seconds=60)
     key_lifetime: timedelta | None = None
     probe: Callable[..., Receipt | None] | None = None
-    settle: timedelta = timedelta(0)
-    to_the_letter: bool = True
+    visibility_delay: timedelta = timedelta(0)
+    exact_replay: bool = True
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -75,8 +76,8 @@ class Settlement:
             yield f"a settlement has no class {self.doubt!r}; write doubt=DoubtClass.NONE, or another member"
         if not _is_duration(self.timeout) or not self.timeout:
             yield "a settlement's timeout must be longer than nothing; write timedelta(seconds=60)"
-        if not _is_duration(self.settle):
-            yield "a settlement's settle must not be negative; write timedelta(seconds=90)"
+        if not _is_duration(self.visibility_delay):
+            yield "a settlement's visibility_delay must not be negative; write timedelta(seconds=90)"
         if self.key_lifetime is not None and not _is_duration(self.key_lifetime):
             yield "a settlement's key_lifetime must not be negative; write timedelta(hours=24)"
         if self.doubt is DoubtClass.NATIVE_KEY and self.key_lifetime is None:

@@ -25,7 +25,7 @@ from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.toolkit.deadline import TimeLimit, within
 from orchestrator.toolkit.http_failures import failure, refusal
 
-__all__ = ["BaseUrl", "HttpSettings", "HttpSystem", "Talk", "failure", "refusal"]
+__all__ = ["BaseUrl", "Exchange", "HttpSettings", "HttpSystem", "failure", "refusal"]
 
 T = TypeVar("T")
 Headers = Callable[[], Mapping[str, str]]
@@ -131,33 +131,33 @@ class HttpSystem:
             ConnectorError: It is none, or there is none in time.
         """
         answer = self.operation(
-            lambda talk: self.ask(talk, method, path, query=query, body=body, headers=headers, writes=writes)
+            lambda exchange: self.ask(exchange, method, path, query=query, body=body, headers=headers, writes=writes)
         )
         if answer.is_success:
             return answer
         acted = writes and answer.status_code not in not_done
         raise refusal(answer, self.place, writes=acted, about_one=about_one, setting=self._setting)
 
-    def operation(self, calls: Callable[[Talk], T]) -> T:
+    def operation(self, calls: Callable[[Exchange], T]) -> T:
         """Make several calls that belong together and end together, within the total time.
 
         Args:
-            calls: Makes them with ``ask``, handing on the talk that it is given.
+            calls: Makes them with ``ask``, handing on the exchange that it is given.
 
         Raises:
             Unavailable: They have not ended in time; ``no_effect`` if nothing that changes anything has left us.
         """
         seconds = self._settings.timeout_seconds
-        talk = Talk(TimeLimit(seconds))
+        exchange = Exchange(TimeLimit(seconds))
         try:
-            return within(timedelta(seconds=seconds), lambda: calls(talk))
+            return within(timedelta(seconds=seconds), lambda: calls(exchange))
         except TimeoutError as exc:
             message = f"{self.place}: no answer within {seconds:g} s"
-            raise Unavailable(message, no_effect=talk.end()) from exc
+            raise Unavailable(message, no_effect=exchange.end()) from exc
 
     def ask(
         self,
-        talk: Talk,
+        exchange: Exchange,
         method: str,
         path: str,
         *,
@@ -181,7 +181,7 @@ class HttpSystem:
                 headers=signed,
                 **(given if body is not None else {}),
             )
-            talk.watch(request, writes=writes)
+            exchange.watch(request, writes=writes)
             return self._client.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise failure(exc, self.place, writes=writes, setting=self._setting) from exc
@@ -213,8 +213,8 @@ class HttpSystem:
         return client
 
 
-class Talk:
-    """The calls of one operation; once its time is over, nothing of them leaves us any more.
+class Exchange:
+    """The calls of one operation, with one time limit; once it has passed, none of their bytes are sent any more.
 
     Args:
         limit: The time of all of them together.
@@ -246,7 +246,7 @@ class Talk:
         """End it.
 
         Returns:
-            Whether certainly nothing that changes anything has left us.
+            Whether certainly no request that changes something has been sent.
         """
         with self._lock:
             self._over = True

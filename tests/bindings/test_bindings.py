@@ -189,7 +189,7 @@ SETTLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "negative time-out": ({"timeout": timedelta(seconds=-1)}, "timeout must be longer than nothing"),
     "no time-out": ({"timeout": timedelta(0)}, "timeout must be longer than nothing"),
     "seconds as a number": ({"timeout": 60}, "timeout must be longer than nothing; write timedelta(seconds=60)"),
-    "negative settle": ({"settle": timedelta(seconds=-1)}, "settle must not be negative"),
+    "negative delay": ({"visibility_delay": timedelta(seconds=-1)}, "visibility_delay must not be negative"),
     "negative lifetime": ({"key_lifetime": timedelta(hours=-1)}, "key_lifetime must not be negative"),
 }
 

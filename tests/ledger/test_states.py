@@ -33,8 +33,8 @@ DECISIONS = {Cause.HAPPENED, Cause.RETRY, Cause.GIVE_UP}
 """What an operator can say of an effect that nobody else can settle."""
 
 
-def settlement(doubt: DoubtClass, *, settle: timedelta = timedelta(0), lifetime: timedelta | None = None) -> Settlement:
-    return Settlement(doubt=doubt, settle=settle, key_lifetime=lifetime, probe=lambda *_, **__: None)
+def settlement(doubt: DoubtClass, *, delay: timedelta = timedelta(0), lifetime: timedelta | None = None) -> Settlement:
+    return Settlement(doubt=doubt, visibility_delay=delay, key_lifetime=lifetime, probe=lambda *_, **__: None)
 
 
 def documented() -> set[tuple[State | None, Cause, State]]:
@@ -117,13 +117,13 @@ def test_a_key_is_used_again_only_well_inside_its_life(waited: timedelta, lifeti
     assert chosen is (Remedy.REPEAT if waited < lifetime - KEY_MARGIN else Remedy.ASK)
 
 
-@given(waited=SPANS, settle=SPANS, timeout=SPANS)
+@given(waited=SPANS, delay=SPANS, timeout=SPANS)
 def test_an_absence_is_believed_only_when_no_call_can_land_any_more(
-    waited: timedelta, settle: timedelta, timeout: timedelta
+    waited: timedelta, delay: timedelta, timeout: timedelta
 ) -> None:
     doubt = Doubt(first_attempt_at=START, call_deadline=START + timeout)
-    chosen, until = remedy(settlement(DoubtClass.PROBE, settle=settle), doubt, START + waited)
-    believable = START + timeout + CALL_GRACE + settle
+    chosen, until = remedy(settlement(DoubtClass.PROBE, delay=delay), doubt, START + waited)
+    believable = START + timeout + CALL_GRACE + delay
     if START + waited >= believable:
         assert chosen is Remedy.PROBE
     else:

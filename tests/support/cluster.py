@@ -69,7 +69,7 @@ secret_access_key = "{ObjectStore.secret_access_key}"
 connector = "mail"
 address = "{SUPPORT}"
 timeout_seconds = 3
-settle_seconds = 1
+visibility_delay_seconds = 1
 smtp = {{host = "127.0.0.1", security = "plain"}}
 
 [connections.mail.imap]

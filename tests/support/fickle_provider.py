@@ -55,7 +55,9 @@ class FickleProvider:
 
     def settlement(self) -> Settlement:
         """Declare how a doubt is settled."""
-        return Settlement(doubt=self.doubt, timeout=TIMEOUT, settle=SETTLE, key_lifetime=KEY_LIFETIME, probe=self.probe)
+        return Settlement(
+            doubt=self.doubt, timeout=TIMEOUT, visibility_delay=SETTLE, key_lifetime=KEY_LIFETIME, probe=self.probe
+        )
 
     def land(self) -> None:
         """Let what was to come late come, if it is time."""

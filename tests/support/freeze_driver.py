@@ -34,7 +34,7 @@ def account(smtp_port: int, imap_port: int) -> MailAccount:
             smtp=SmtpSettings(host="127.0.0.1", port=smtp_port, security="plain"),
             imap=ImapSettings.model_validate(imap | {"sent_folder": "Sent"}),
             timeout_seconds=TIMEOUT_SECONDS,
-            settle_seconds=0,
+            visibility_delay_seconds=0,
         )
     )
 

@@ -23,7 +23,7 @@ def settings(url: str, token_file: Path, **changes: Any) -> GmailSettings:
         "auth_url": f"{url}/o/oauth2/v2/auth",
         "token_url": f"{url}/token",
         "timeout_seconds": 10,
-        "settle_seconds": 0,
+        "visibility_delay_seconds": 0,
     }
     return GmailSettings.model_validate(usual | changes)
 

@@ -106,7 +106,7 @@ class FakeSystem:
     def settlements(self) -> dict[str, Settlement]:
         """Declare the class; a link is pure."""
         declared = Settlement(
-            doubt=self.doubt, timeout=TIMEOUT, settle=SETTLE, probe=self._probe, key_lifetime=KEY_LIFETIME
+            doubt=self.doubt, timeout=TIMEOUT, visibility_delay=SETTLE, probe=self._probe, key_lifetime=KEY_LIFETIME
         )
         return {
             **dict.fromkeys(("send", "note", "decide"), declared),

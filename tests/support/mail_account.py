@@ -43,7 +43,7 @@ key_file = "{folder}/keys/kek"
 connector = "mail"
 address = "{shop}"
 notices_to = "{owner}"
-settle_seconds = {settle}
+visibility_delay_seconds = {settle}
 timeout_seconds = 5
 smtp = {{host = "127.0.0.1", port = {smtp}, security = "plain"}}
 imap.host = "127.0.0.1"
@@ -86,7 +86,13 @@ class MailBench:
     ) -> None:
         self._server, self._clock = server, clock
         text = CONFIG.format(
-            folder=folder, shop=SHOP, owner=ANN, smtp=smtp_port, imap=server.imap_port, sent=sent, settle=SETTLE_SECONDS
+            folder=folder,
+            shop=SHOP,
+            owner=ANN,
+            smtp=smtp_port,
+            imap=server.imap_port,
+            sent=sent,
+            visibility_delay=SETTLE_SECONDS,
         )
         self.app = Application(load(folder, text), plugins=PluginHost(modules=["flows"]), clock=clock)
         self._runs: dict[str, str] = {}

@@ -191,9 +191,12 @@ def test_a_note_is_written_in_the_name_that_the_settings_say(keap: KeapServer) -
 
 
 def test_it_declares_how_a_doubt_is_settled(keap: KeapServer) -> None:
-    crm = connect(keap, settle_seconds=7)
+    crm = connect(keap, visibility_delay_seconds=7)
     assert crm.settlements["tag"].doubt is DoubtClass.NATURAL
-    assert (crm.settlements["note"].doubt, crm.settlements["note"].settle.total_seconds()) == (DoubtClass.PROBE, 7)
+    assert (crm.settlements["note"].doubt, crm.settlements["note"].visibility_delay.total_seconds()) == (
+        DoubtClass.PROBE,
+        7,
+    )
     assert set(crm.settlements) == {"tag", "note"}
 
 

@@ -11,9 +11,9 @@ from orchestrator.errors import AccessDenied, NotFound, RateLimited, Rejected, U
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
 from orchestrator.toolkit import TimeLimit
-from orchestrator.toolkit.http import Talk
+from orchestrator.toolkit.http import Exchange
 from orchestrator_connectors.keap import KeapAccount
-from orchestrator_connectors.keap.api import Desk, KeapApi, Page
+from orchestrator_connectors.keap.api import KeapApi, Page, Session
 from orchestrator_connectors.keap.quota import Quota
 from tests.support.keap_account import ANNA, account, connect, raised_by, settings_of
 
@@ -241,9 +241,9 @@ def test_nothing_is_asked_before_the_first_call(keap: KeapServer) -> None:
 
 def test_nothing_leaves_after_the_end(keap: KeapServer) -> None:
     api = KeapApi(settings_of(keap))
-    late, ended = Talk(TimeLimit(-1)), Talk(TimeLimit(60))
+    late, ended = Exchange(TimeLimit(-1)), Exchange(TimeLimit(60))
     assert ended.end()
-    for talk in (late, ended):
+    for exchange in (late, ended):
         with pytest.raises(TimeoutError):
-            Desk(api, talk).post("/rest/v2/tags", {"name": "late"}, Page)
+            Session(api, exchange).post("/rest/v2/tags", {"name": "late"}, Page)
     assert (keap.calls, keap.crm.tags) == ([], {})

@@ -65,7 +65,7 @@ def account(
             imap=incoming,
             timeout_seconds=30,
             max_size_bytes=max_size_bytes,
-            settle_seconds=0,
+            visibility_delay_seconds=0,
         )
     )
 

@@ -228,7 +228,7 @@ def test_without_a_sent_folder_a_person_settles_a_doubt(server: MailServer) -> N
 def test_with_a_sent_folder_a_doubt_is_settled_by_a_look(server: MailServer) -> None:
     mailbox = account(server, sent_folder="Sent", timeout_seconds=7)
     settlement = mailbox.settlements["send"]
-    assert (settlement.doubt, settlement.timeout, settlement.settle) == (
+    assert (settlement.doubt, settlement.timeout, settlement.visibility_delay) == (
         DoubtClass.PROBE,
         timedelta(seconds=7),
         timedelta(seconds=60),

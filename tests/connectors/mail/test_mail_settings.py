@@ -30,7 +30,7 @@ def test_what_is_left_out_is_set_as_providers_do() -> None:
     assert made.imap is not None
     assert (made.smtp.port, made.smtp.security) == (465, "tls")
     assert (made.imap.port, made.imap.security, made.imap.folder, made.imap.sent_folder) == (993, "tls", "INBOX", None)
-    assert (made.timeout_seconds, made.max_size_bytes, made.settle_seconds) == (30, 25 * 1024 * 1024, 60)
+    assert (made.timeout_seconds, made.max_size_bytes, made.visibility_delay_seconds) == (30, 25 * 1024 * 1024, 60)
     assert made.sender == Address("Our Shop", "support", "shop.example")
     assert made.id_domain == "shop.example"
     assert settings(message_id_domain="mail.shop.example").id_domain == "mail.shop.example"
