@@ -22,7 +22,7 @@ from orchestrator.record.record import open_record
 from orchestrator.record.store import Store
 from tests.support.configurations import load
 from tests.support.console import Console, Said
-from tests.support.plugins import SHELF, Shelf, offering
+from tests.support.plugins import SHELF, Shelf, ShelfSettings, offering
 
 READING = [
     ("runs",),
@@ -128,6 +128,7 @@ class Given(Shelf):
     """Keeps the settings that it was given."""
 
     def __init__(self, settings: Any) -> None:
+        super().__init__(ShelfSettings())
         self.settings = settings
 
 

@@ -92,7 +92,7 @@ class MailBench:
             smtp=smtp_port,
             imap=server.imap_port,
             sent=sent,
-            visibility_delay=SETTLE_SECONDS,
+            settle=SETTLE_SECONDS,
         )
         self.app = Application(load(folder, text), plugins=PluginHost(modules=["flows"]), clock=clock)
         self._runs: dict[str, str] = {}
