@@ -81,6 +81,10 @@ class LostDownload(Value):
         description="The id under which it is stored. The support mailbox fills it in; leave it empty.",
     )
 
+    def case_key(self) -> str:
+        """Return what the customer's case is known by."""
+        return self.email
+
 
 class Resolution(Value):
     """How the case ended."""
@@ -97,7 +101,7 @@ class _Search(Value):
     missing: tuple[Purchase, ...]
 
 
-@process("lost-download", case_key=lambda request: request.email)
+@process("lost-download", case_key=LostDownload.case_key)
 def lost_download(
     request: LostDownload,
     *,

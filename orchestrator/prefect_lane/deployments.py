@@ -46,7 +46,7 @@ async def register(client: PrefectClient, app: Application) -> None:
     await _unschedule_others(client, app, work_pool)
 
 
-async def _deploy(client: PrefectClient, app: Application, flow: ProcessFlow[..., Any]) -> None:
+async def _deploy(client: PrefectClient, app: Application, flow: ProcessFlow[Any, ..., Any]) -> None:
     wanted: dict[str, Any] = {
         **said_of(app, flow.name, app.health.ailing()),
         "version": flow.version,

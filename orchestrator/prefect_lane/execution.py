@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _thread = local()
 
 
-def execute_flow_run(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun) -> bool:
+def execute_flow_run(app: Application, process: ProcessFlow[Any, ..., Any], flow_run: FlowRun) -> bool:
     """Claim a flow run and execute it; whatever befalls, the worker goes on.
 
     Args:
@@ -52,7 +52,7 @@ def execute_flow_run(app: Application, process: ProcessFlow[..., Any], flow_run:
     return run_id is not None
 
 
-def _execute(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun, run_id: str) -> None:
+def _execute(app: Application, process: ProcessFlow[Any, ..., Any], flow_run: FlowRun, run_id: str) -> None:
     state = _reported(process, flow_run, REFERENCE + run_id)
     try:
         with app.record.store.read() as tx:
@@ -64,7 +64,7 @@ def _execute(app: Application, process: ProcessFlow[..., Any], flow_run: FlowRun
     app.ended.set()
 
 
-def _reported(process: ProcessFlow[..., Any], flow_run: FlowRun, request: Any) -> State[Any] | None:
+def _reported(process: ProcessFlow[Any, ..., Any], flow_run: FlowRun, request: Any) -> State[Any] | None:
     """Execute the flow run in Prefect's engine.
 
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from prefect import Flow
 from prefect.utilities.callables import ParameterSchema, parameter_schema
@@ -17,13 +17,14 @@ from orchestrator.kernel.definition import ProcessDefinition, executing
 from orchestrator.prefect_lane.environment import prefect_at
 from orchestrator.prefect_lane.states import REFERENCE, TAG
 
-P = ParamSpec("P")
+Q = TypeVar("Q", bound=BaseModel)
+N = ParamSpec("N")
 R = TypeVar("R")
 _NAMED = ("properties", "$defs", "definitions")
 """Below these, JSON Schemas are known by names that say nothing of what they are."""
 
 
-class ProcessFlow(Flow[P, Any], Generic[P, R]):
+class ProcessFlow(Flow[..., Any], Generic[Q, N, R]):
     """A Prefect flow whose body is executed by the kernel.
 
     Calling it executes a run in Prefect and on the record. ``body`` is the plain function, for tests:
@@ -46,15 +47,19 @@ class ProcessFlow(Flow[P, Any], Generic[P, R]):
         self.parameters = _schema(definition)
 
     @property
-    def body(self) -> Callable[..., R]:
+    def body(self) -> Callable[Concatenate[Q, N], R]:
         """The process as a plain function."""
-        return cast("Callable[..., R]", self.definition.body)
+        return self.definition.body
 
-    def work(self, request: BaseModel) -> Work:
+    def work(self, request: Q) -> Work:
         """Return the order to start this process, for ``Cases.start``."""
         return Work(process=self.definition.name, request=request.model_dump_json())
 
-    def __call__(self, request: BaseModel | str, **options: Any) -> Any:  # type: ignore[override] # one input
+    @overload  # type: ignore[override] # one input
+    def __call__(self, request: Q | str) -> R: ...
+    @overload
+    def __call__(self, request: Q | str, **options: Any) -> Any: ...
+    def __call__(self, request: Q | str, **options: Any) -> Any:
         """Execute a run in a flow run of its own, which belongs to no deployment, and return the result of the process.
 
         Args:

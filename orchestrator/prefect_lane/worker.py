@@ -141,7 +141,7 @@ class WarmWorker(BaseWorker[BaseJobConfiguration, BaseVariables, WarmWorkerResul
             self._left[flow_run_id] = datetime.now(UTC) + LEFT
         self.wake()
 
-    async def _process_of(self, flow_run: FlowRun) -> ProcessFlow[..., Any] | None:
+    async def _process_of(self, flow_run: FlowRun) -> ProcessFlow[Any, ..., Any] | None:
         if flow_run.flow_id not in self._flow_names:
             self._flow_names[flow_run.flow_id] = (await self.client.read_flow(flow_run.flow_id)).name
         name = self._flow_names[flow_run.flow_id]
@@ -163,7 +163,7 @@ class WarmWorker(BaseWorker[BaseJobConfiguration, BaseVariables, WarmWorkerResul
 
 
 @cache
-def _flow(process: ProcessDefinition) -> ProcessFlow[..., Any]:
+def _flow(process: ProcessDefinition) -> ProcessFlow[Any, ..., Any]:
     return ProcessFlow(process)
 
 

@@ -16,8 +16,12 @@ class Visit(Value):
     email: Private[EmailAddress]
     day: date
 
+    def case_key(self) -> str:
+        """Return what the customer's case is known by."""
+        return self.email
 
-@process("appointment", case_key=lambda visit: visit.email)
+
+@process("appointment", case_key=Visit.case_key)
 def appointment(visit: Visit, *, calendar: Calendar) -> str:
     """Give a customer the first time of the day that is free."""
     slots = calendar.free_slots(visit.day)
