@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.kernel.runs import Run, RunState
+from typing import TYPE_CHECKING
+
+from orchestrator.kernel.run_states import RunState
+
+if TYPE_CHECKING:  # a process and its fakes need no database
+    from orchestrator.kernel.run_model import Run
 
 TAG = "orchestrator"
 """Marks our deployments and flow runs in Prefect."""
