@@ -23,6 +23,7 @@ from orchestrator.kit.generating import environment
 from orchestrator.plugins import API, Capability, Connector, DoubtClass, Settlement, hooks
 from orchestrator.plugins.host import CAPABILITIES, CONNECTORS, PROCESSES
 from orchestrator.plugins.standard import STANDARD
+from orchestrator.testing.http_server import Break, FaultyServer
 from orchestrator.testing.stub_server import StubServer
 from orchestrator.toolkit.http import HttpSettings, HttpSystem
 from orchestrator.toolkit.known_record import KnownRecord
@@ -48,6 +49,8 @@ def reference() -> str:
             http=[class_described(HttpSystem), class_described(KnownRecord)],
             http_settings=_value(HttpSettings),
             standin=class_described(StubServer),
+            http_server=class_described(FaultyServer),
+            breaks=", ".join(f"`Break.{each.name}`" for each in Break),
             contracts=contracts(),
             fakes=fakes(),
         )

@@ -9,41 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import socket
 from base64 import urlsafe_b64encode
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Lock, Thread
-from typing import Any, Self
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
-HOST = "127.0.0.1"
+from orchestrator.testing.http_server import Answer, FaultyServer, Request
+
 APP_KEY, APP_SECRET = "sandbox-app", "sandbox-secret"
 TOKEN_LIFE = timedelta(hours=4)
 _TEMPORARY = "/temporary/"
 _SHARED = "/scl/fi/"
-
-
-@dataclass
-class Fault:
-    """What befalls one call.
-
-    Args:
-        status: It is answered with this status instead of being served.
-        body: And with this document.
-        headers: And with these headers.
-        drop: The connection is dropped after the call was served.
-        silent: It is never answered.
-    """
-
-    status: int = 0
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    drop: bool = False
-    silent: bool = False
 
 
 class _RouteError(Exception):
@@ -67,7 +44,7 @@ class _NoAccess(Exception):
         self.tag = tag
 
 
-class DropboxServer:
+class DropboxServer(FaultyServer):
     """One account with files, while the context lasts.
 
     Args:
@@ -76,33 +53,16 @@ class DropboxServer:
     """
 
     def __init__(self, files: Mapping[str, bytes], *, links_may_expire: bool = True) -> None:
+        super().__init__()
         self.files = dict(files)
         self.links_may_expire = links_may_expire
         self.shared: dict[str, datetime | None] = {}
         """The paths that have a shared link, and when it ends."""
-        self.faults: deque[Fault] = deque()
         self.refreshes = 0
         self.access_tokens: dict[str, datetime] = {}
         self.refresh_tokens: set[str] = set()
         self._codes: dict[str, tuple[str, str]] = {}
         self._temporary: dict[str, str] = {}
-        self._lock = Lock()
-        self._stopping = Event()
-        self._server = _Listener(self)
-
-    @property
-    def url(self) -> str:
-        """Scheme, host and port."""
-        return f"http://{HOST}:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
 
     def grant(self) -> tuple[str, str]:
         """Let an app in as if a person had granted it: an access token and a refresh token."""
@@ -121,15 +81,29 @@ class DropboxServer:
         """Let all access tokens end now."""
         self.access_tokens = dict.fromkeys(self.access_tokens, datetime.now(UTC))
 
-    # --- what the handler asks ---------------------------------------------------------------------------------
+    def revoke(self) -> None:
+        """Take every token away."""
+        self.access_tokens.clear()
+        self.refresh_tokens.clear()
 
-    def next_fault(self) -> Fault:
-        """Return what befalls the next call."""
-        return self.faults.popleft() if self.faults else Fault()
+    # --- calls -------------------------------------------------------------------------------------------------
 
-    def wait_until_stopped(self) -> None:
-        """Keep a call waiting."""
-        self._stopping.wait(60)
+    def respond(self, request: Request) -> Answer:
+        """Serve a download, the token endpoint or a route of the API."""
+        if request.method == "GET":
+            content = self.download(request.path, request.query)
+            return Answer(410, b"") if content is None else Answer(200, content)
+        if request.path == "/oauth2/token":
+            return Answer(*self.token(request.form))
+        status, document = self.call(request.path.removeprefix("/2/"), request.bearer, request.body.decode())
+        return Answer(status, document.encode())
+
+    def refusal(self, status: int, headers: Mapping[str, str]) -> Answer:
+        """Refuse; a caller that is to slow down is told by a tag."""
+        if status != 429:  # noqa: PLR2004 - its HTTP status
+            return Answer(status, b"oops", headers)
+        error = {"reason": {".tag": "too_many_requests"}, "retry_after": int(headers.get("Retry-After", "1"))}
+        return Answer(status, {"error_summary": "too_many_requests/", "error": error}, headers)
 
     def token(self, form: Mapping[str, str]) -> tuple[int, Any]:
         """Answer the token endpoint (RFC 6749 5)."""
@@ -137,7 +111,7 @@ class DropboxServer:
             return 400, {"error": "invalid_client"}
         match form.get("grant_type"):
             case "refresh_token" if form.get("refresh_token") in self.refresh_tokens:
-                with self._lock:
+                with self.lock:
                     self.refreshes += 1
                 access, _ = self.grant()
                 return 200, {"access_token": access, "token_type": "bearer", "expires_in": 14400}
@@ -239,14 +213,13 @@ class DropboxServer:
         self.shared[path] = arg.settings.expires.replace(tzinfo=UTC)
         return self._link(path)
 
-    def download(self, path: str) -> bytes | None:
+    def download(self, path: str, query: Mapping[str, list[str]]) -> bytes | None:
         """Return what lies behind a link, as a browser sees it; None if it has ended."""
-        where = urlsplit(path)
-        if where.path.startswith(_TEMPORARY):
-            return self.files.get(self._temporary.get(where.path.removeprefix(_TEMPORARY), ""))
-        shared = next((each for each in self.shared if urlsplit(self._address(each)).path == where.path), None)
+        if path.startswith(_TEMPORARY):
+            return self.files.get(self._temporary.get(path.removeprefix(_TEMPORARY), ""))
+        shared = next((each for each in self.shared if urlsplit(self._address(each)).path == path), None)
         ends = shared and self.shared[shared]
-        if shared is None or (ends and ends <= datetime.now(UTC)) or parse_qs(where.query).get("dl") != ["1"]:
+        if shared is None or (ends and ends <= datetime.now(UTC)) or query.get("dl") != ["1"]:
             return None
         return self.files[shared]
 
@@ -322,55 +295,3 @@ _ROUTES: Mapping[str, tuple[Callable[[], Any], Callable[[DropboxServer, Any], An
         DropboxServer.modify_shared_link,
     ),
 }
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, dropbox: DropboxServer) -> None:
-        self.dropbox = dropbox
-        super().__init__((HOST, 0), _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Listener
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-        fault = self.server.dropbox.next_fault()
-        if fault.silent:
-            self.server.dropbox.wait_until_stopped()
-            return
-        if fault.status:
-            text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
-            self._answer(fault.status, text.encode(), fault.headers)
-            return
-        status, document = self._served(body)
-        if fault.drop:
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        self._answer(status, document.encode(), {"Content-Type": "application/json"})
-
-    def do_GET(self) -> None:
-        content = self.server.dropbox.download(self.path)
-        self._answer(410 if content is None else 200, content or b"", {})
-
-    def _served(self, body: str) -> tuple[int, str]:
-        if self.path == "/oauth2/token":
-            form = {name: values[0] for name, values in parse_qs(body).items()}
-            status, document = self.server.dropbox.token(form)
-            return status, json.dumps(document)
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        return self.server.dropbox.call(self.path.removeprefix("/2/"), token, body)
-
-    def _answer(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Write no line for each call."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.sandbox.dropbox_server import Fault
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator_connectors.gmail.settings import READ, SEND
 from tests.support import misconfigured_business
 from tests.support.console import Console
@@ -24,7 +24,6 @@ ROWS = (
 HERE = re.compile(r"127[.]0[.]0[.]1(:[0-9]+)?")
 CONNECTIONS = {"shop", "files", "crm", "post", "gmail", "box", "host"}
 WRONG = "s3cret-and-wrong"
-JSON = {"Content-Type": "application/json"}
 NO_SCOPE = {"error": {".tag": "missing_scope", "required_scope": "files.metadata.read"}}
 KEAP_KEY = {'client_id = "sandbox-app"\n': "", 'token_file = "FOLDER/tokens/crm"\n': ""}
 ROBOT = {
@@ -282,7 +281,7 @@ SYSTEMS = {
         Mistake(
             what="dropbox: a missing scope",
             names="files.metadata.read",
-            befalls=lambda business: business.box.faults.append(Fault(status=401, body=NO_SCOPE, headers=JSON)),
+            befalls=lambda business: business.box.fail_next(Fault(answer=Answer(401, NO_SCOPE))),
         ),
         Mistake(what="dropbox: a wrong folder name", names="folder", instead={'"/Products"': '"/Produts"'}),
         Mistake(

@@ -23,7 +23,6 @@ SLOW_DOWN = {
     "error_summary": "too_many_requests/",
     "error": {"reason": {".tag": "too_many_requests"}, "retry_after": 7},
 }
-JSON = {"Content-Type": "application/json"}
 
 
 def connect(server: DropboxServer, folder: Path, /, **changes: Any) -> DropboxFiles:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator.testing.stub_server import StubServer
 
 
@@ -62,3 +63,31 @@ def test_a_refusal_befalls_every_method(echo: Echo, http: httpx.Client, method: 
     echo.refuse(429, Retry_After="7")
     refused = http.request(method, "/things")
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
+
+
+def test_a_fault_waits_for_the_call_that_it_names(echo: Echo, http: httpx.Client) -> None:
+    echo.fail_next(None, Fault(answer=Answer(503)), on="POST /things")
+    asked = [http.request(method, "/things").status_code for method in ("POST", "GET", "POST", "POST")]
+    assert asked == [200, 200, 503, 200]
+    assert echo.calls == ["POST /things", "GET /things", "POST /things", "POST /things"]
+
+
+def test_a_cut_answer_is_known_to_be_incomplete(echo: Echo, http: httpx.Client) -> None:
+    echo.cut()
+    with (
+        http.stream("GET", "/things") as cut,
+        pytest.raises(httpx.RemoteProtocolError, match="without sending complete"),
+    ):
+        cut.read()
+
+
+def test_garbage_has_the_status_of_the_answer_and_no_meaning(echo: Echo, http: httpx.Client) -> None:
+    echo.garbage()
+    answer = http.get("/things")
+    assert (answer.status_code, answer.content) == (200, b"<html>")
+
+
+def test_garbage_without_a_body_is_no_http(echo: Echo, http: httpx.Client) -> None:
+    echo.garbage()
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.head("/things")

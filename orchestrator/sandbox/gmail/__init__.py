@@ -8,17 +8,13 @@ that catches mistakes: what it does not know it refuses. It holds no quota; a te
 from __future__ import annotations
 
 from orchestrator.sandbox.gmail.account import GmailBox
-from orchestrator.sandbox.gmail.faults import Answer, Break, Fault, refusal
 from orchestrator.sandbox.gmail.oauth import Consents
 from orchestrator.sandbox.gmail.post import smtp_to
-from orchestrator.sandbox.gmail.server import READ_AND_SEND, GmailServer
+from orchestrator.sandbox.gmail.server import READ_AND_SEND, GmailServer, refusal
 
 __all__ = [
     "READ_AND_SEND",
-    "Answer",
-    "Break",
     "Consents",
-    "Fault",
     "GmailBox",
     "GmailServer",
     "refusal",

@@ -135,6 +135,11 @@ class Consents:
             self._granted.pop(token, None)
             self._access = {access: each for access, each in self._access.items() if token not in {access, each[2]}}
 
+    def revoke_all(self) -> None:
+        """Take everything back that was ever granted."""
+        self._granted.clear()
+        self._access.clear()
+
     def forget_access(self) -> None:
         """Let all access tokens end before their time; refresh tokens stay."""
         self._access.clear()

@@ -5,33 +5,24 @@ from __future__ import annotations
 import json
 import re
 import smtplib
-import socket
 import ssl
-import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 from orchestrator.sandbox.gmail.account import GmailBox, Refused, StoredMail
-from orchestrator.sandbox.gmail.faults import Answer, Break, Fault, refusal
 from orchestrator.sandbox.gmail.oauth import Consents, OAuthRefused
 from orchestrator.sandbox.gmail.post import bounce
+from orchestrator.testing.http_server import Answer, FaultyServer, Request
 
 _SCOPES = "https://www.googleapis.com/auth/gmail."
 READ_AND_SEND = (f"{_SCOPES}readonly", f"{_SCOPES}send")
 _READ = frozenset({f"{_SCOPES}readonly", f"{_SCOPES}modify"})
 _SEND = frozenset({f"{_SCOPES}send", f"{_SCOPES}compose", f"{_SCOPES}modify"})
 _MOST_RESULTS = 500
-_DRIP_SECONDS = 0.05
 _USER = "/gmail/v1/users/me/"
+_STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 
 _OPERATIONS = {
     ("GET", "profile"): "profile",
@@ -48,7 +39,14 @@ _OPERATIONS = {
 Query = Mapping[str, list[str]]
 
 
-class GmailServer:
+def refusal(status: int, reason: str = "", message: str = "", **headers: str) -> Answer:
+    """Write a refusal in Google's error format."""
+    error = {"code": status, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}]}
+    body = {"error": {**error, "status": _STATUS.get(status, "UNAVAILABLE")}}
+    return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class GmailServer(FaultyServer):
     """Gmail for one account, on a free port of 127.0.0.1, while the context lasts.
 
     Args:
@@ -67,61 +65,45 @@ class GmailServer:
         deliver: Callable[[str, str, bytes], None] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(tls=tls)
         self.box = box
         self.consents = consents or Consents()
-        self.calls: list[str] = []
-        """The operations asked for, in order: ``messages.send``, ``token`` and so on."""
         self.aliases: dict[str, str] = {}
         """Other addresses that the account may send as, and whether each is ``accepted`` or ``pending``."""
-        self.ended = Event()
         self._deliver = deliver
-        self._faults: dict[str, deque[Fault]] = {}
-        self._server = _Http(self, tls)
 
-    @property
-    def url(self) -> str:
-        """Scheme, host and port."""
-        return f"{'https' if self._server.tls else 'http'}://127.0.0.1:{self._server.server_port}"
+    def revoke(self) -> None:
+        """Let the owner of the account take all access back."""
+        self.consents.revoke_all()
 
-    def __enter__(self) -> Self:
-        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
+    def name_of(self, request: Request) -> str:
+        """Name the operation as Google's reference does: ``messages.send``, ``token`` and so on."""
+        return _operation(request).partition("/")[0]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+    def refusal(self, status: int, headers: Mapping[str, str]) -> Answer:
+        """Refuse as Google does."""
+        return refusal(status, "as scripted", **headers)
 
-    def fail_next(self, operation: str, *faults: Fault) -> None:
-        """Script what becomes of the next calls of an operation, in order."""
-        self._faults.setdefault(operation, deque()).extend(faults)
-
-    def fault_of(self, operation: str) -> Fault | None:
-        """Take the next scripted fault."""
-        self.calls.append(operation)
-        scripted = self._faults.get(operation)
-        return scripted.popleft() if scripted else None
-
-    def answer(self, operation: str, query: Query, form: bytes, token: str) -> Answer:
+    def respond(self, request: Request) -> Answer:
         """Carry one call out."""
+        operation = _operation(request)
         try:
             match operation:
                 case "auth":
-                    return Answer(302, b"", {"Location": self.consents.consent({k: v[0] for k, v in query.items()})})
+                    given = {name: values[0] for name, values in request.query.items()}
+                    return Answer(302, b"", {"Location": self.consents.consent(given)})
                 case "token" | "tokeninfo":
-                    given = {k: v[0] for k, v in parse_qs(form.decode()).items()}
-                    return _json(self.consents.token(given) if operation == "token" else self.consents.told_of(given))
+                    ask = self.consents.token if operation == "token" else self.consents.told_of
+                    return Answer(200, ask(request.form))
                 case "revoke":
-                    self.consents.revoke(parse_qs(form.decode())["token"][0])
-                    return _json({})
+                    self.consents.revoke(request.form["token"])
+                    return Answer(200, {})
                 case _:
-                    self._allow(operation, token)
-                    return _json(self._api(operation, query, form))
+                    self._allow(operation, request.bearer)
+                    return Answer(200, self._api(operation, request.query, request.body))
         except OAuthRefused as exc:
             status = 401 if exc.error == "invalid_client" else 400
-            return Answer(status, json.dumps({"error": exc.error, "error_description": str(exc)}).encode())
+            return Answer(status, {"error": exc.error, "error_description": str(exc)})
         except Refused as exc:
             return refusal(exc.status, exc.reason, str(exc))
 
@@ -186,94 +168,12 @@ class GmailServer:
         return {**sent.names, "labelIds": sorted(sent.labels)}
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, gmail: GmailServer, tls: ssl.SSLContext | None) -> None:
-        self.gmail, self.tls = gmail, tls
-        super().__init__(("127.0.0.1", 0), _Call)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        with suppress(OSError):  # a client may hang up at any time
-            if self.tls is None:
-                super().finish_request(request, client_address)
-                return
-            # Here, in the thread of the call, because a client may be slow to greet.
-            with self.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
-                secure.do_handshake()
-                super().finish_request(secure, client_address)
-
-
-class _Call(BaseHTTPRequestHandler):
-    server: _Http
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 60
-
-    def do_GET(self) -> None:
-        self._call("GET")
-
-    def do_POST(self) -> None:
-        self._call("POST")
-
-    def _call(self, method: str) -> None:
-        gmail = self.server.gmail
-        asked = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        operation = _operation(method, asked.path)
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        fault = gmail.fault_of(operation.partition("/")[0])
-        answer = None
-        if fault is None or fault.acts:
-            answer = gmail.answer(operation, parse_qs(asked.query), body, token)
-        if fault is None:
-            self._say(answer or Answer(500))
-        else:
-            self._fail(fault)
-
-    def _fail(self, fault: Fault) -> None:
-        if fault.answer is not None:
-            self._say(fault.answer)
-            return
-        self.close_connection = True
-        match fault.breaks:
-            case Break.RESET:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            case Break.CUT:
-                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id":')
-            case Break.SILENCE:
-                self.server.gmail.ended.wait()
-            case Break.NONSENSE:
-                self.wfile.write(b"250 this is no HTTP\r\n\r\n")
-            case Break.DRIP:
-                self._drip()
-
-    def _drip(self) -> None:
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        with suppress(OSError):  # the client gives up
-            while not self.server.gmail.ended.wait(_DRIP_SECONDS):
-                self.wfile.write(b"x")
-
-    def _say(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
-        self.send_header("Content-Length", str(len(answer.body)))
-        for name, value in (answer.headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-        """Print nothing: addresses hold searches and codes."""
-
-
-def _operation(method: str, path: str) -> str:
-    """Name the operation as Google's reference does, with the message's id behind a slash."""
-    name = path.removeprefix(_USER)
-    if method == "GET" and (shown := re.fullmatch(r"messages/(\w+)", name)):
+def _operation(request: Request) -> str:
+    """Name the operation, with the message's id behind a slash."""
+    name = request.path.removeprefix(_USER)
+    if request.method == "GET" and (shown := re.fullmatch(r"messages/(\w+)", name)):
         return f"messages.get/{shown[1]}"
-    return _OPERATIONS.get((method, name), "unknown")
+    return _OPERATIONS.get((request.method, name), "unknown")
 
 
 def _page(name: str, items: list[dict[str, Any]], query: Query) -> dict[str, Any]:
@@ -299,7 +199,3 @@ def _shown(mail: StoredMail, form: str) -> dict[str, Any]:
 
 def _one(query: Query, name: str, default: str) -> str:
     return query.get(name, [default])[0]
-
-
-def _json(value: Mapping[str, Any]) -> Answer:
-    return Answer(HTTPStatus.OK, json.dumps(value).encode())

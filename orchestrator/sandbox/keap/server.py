@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
-from types import TracebackType
-from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-import httpx
+from typing import Any
+from urllib.parse import urlencode
 
 from orchestrator.sandbox.keap.crm import Crm, Refused
 from orchestrator.sandbox.keap.gate import Gate
 from orchestrator.sandbox.keap.hooks import HookService
-
-HOST = "127.0.0.1"
-
-
-class Request(NamedTuple):
-    """One call, as far as the account looks at it."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> dict[str, Any]:
-        """Read the body."""
-        try:
-            read = json.loads(self.body)
-        except ValueError:
-            raise Refused(400, "the body is no JSON") from None
-        return read if isinstance(read, dict) else {}
+from orchestrator.testing.http_server import Answer, FaultyServer, Request
 
 
-class Answer(NamedTuple):
-    """What a call is answered."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True)
-class _Failure:
-    status: int
-    headers: Mapping[str, str]
-    body: object
-    on: str
-
-
-class KeapServer:
+class KeapServer(FaultyServer):
     """A Keap account that keeps what it is told, while the context lasts.
 
     Args:
@@ -66,22 +23,10 @@ class KeapServer:
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__()
         self.gate = Gate(clock=clock)
         self.hooks = HookService(clock=clock)
         self.crm = Crm(clock=clock, emit=self.hooks.happened)
-        self.calls: list[tuple[str, str]] = []
-        """Method and path of each call of the account's interface that came in so far."""
-        self._failures: deque[_Failure] = deque()
-        self._refresh_failures: deque[Answer] = deque()
-        self._changes_until_loss = 0
-        self._answered_instead: Answer | None = None
-        self._lock = Lock()
-        self._server = _Http(self)
-
-    @property
-    def url(self) -> str:
-        """Scheme, host and port."""
-        return f"http://{HOST}:{self._server.server_port}"
 
     @property
     def base_url(self) -> str:
@@ -98,79 +43,29 @@ class KeapServer:
         """What the setting ``authorize_url`` must be."""
         return f"{self.url}/app/oauth/authorize"
 
-    def __enter__(self) -> Self:
-        self._thread = Thread(target=self._server.serve_forever, args=(0.01,), name="sandbox-keap", daemon=True)
-        self._thread.start()
-        return self
+    def revoke(self) -> None:
+        """Let the key end."""
+        self.gate.api_key = "another"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def usual_headers(self, status: int) -> Mapping[str, str]:
+        """Say how much is left."""
+        return self.gate.told(status)
 
-    def fail_next(self, status: int, *, on: str = "", times: int = 1, body: object = None, **headers: str) -> None:
-        """Answer the next calls so, and do nothing.
-
-        Args:
-            status: The HTTP status.
-            on: Only calls whose method and path hold this: ``POST``, or ``/orders/17``.
-            times: So many of them.
-            body: The answer; bytes as they are, anything else as JSON.
-            headers: Its headers, with underscores.
-        """
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._failures.extend([_Failure(status, named, body, on)] * times)
-
-    def fail_next_refresh(self, status: int, body: object = None) -> None:
-        """Answer the next call of the token endpoint so, and do nothing."""
-        self._refresh_failures.append(Answer(status, body))
-
-    def lose_answer_of_change(self, number: int = 1) -> None:
-        """Let that many changes happen, and then drop the connection of the last of them."""
-        self._changes_until_loss, self._answered_instead = number, None
-
-    def fail_answer_of_change(self, status: int, *, number: int = 1, **headers: str) -> None:
-        """Let that many changes happen, and then answer the last of them as if it had failed."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._changes_until_loss, self._answered_instead = number, Answer(status, None, named)
-
-    def answer(self, request: Request) -> Answer | None:
-        """Deal with one call.
-
-        Returns:
-            The answer; None if the connection is to be dropped.
-        """
+    def respond(self, request: Request) -> Answer:
+        """Deal with one call."""
         try:
-            answer = self._answer(request)
+            return self._answer(request)
         except Refused as refused:
-            answer = Answer(refused.status, _error(request.path, refused))
-        if not request.path.startswith("/crm/"):
-            return answer
-        answer = answer._replace(headers={**self.gate.told(answer.status), **answer.headers})
-        return self._answered_instead if self._is_lost(request, answer) else answer
-
-    def _is_lost(self, request: Request, answer: Answer) -> bool:
-        if request.method == "GET" or answer.status >= 400:  # noqa: PLR2004 - it has not acted
-            return False
-        self._changes_until_loss -= 1
-        return self._changes_until_loss == 0
+            return Answer(refused.status, _error(request.path, refused))
 
     def _answer(self, request: Request) -> Answer:
-        if request.path == "/token":
-            if self._refresh_failures:
-                return self._refresh_failures.popleft()
-            with self._lock:
-                return Answer(200, self.gate.token(request.headers, dict(parse_qsl(request.body.decode()))))
+        query = _query(request)
         if request.path == "/app/oauth/authorize":
-            back = {"code": self.gate.grant(request.query), "state": request.query.get("state", "")}
-            return Answer(302, headers={"Location": f"{request.query['redirect_uri']}?{urlencode(back)}"})
-        self.calls.append((request.method, request.path.removeprefix("/crm")))
-        if self._failures and self._failures[0].on in f"{request.method} {request.path}":
-            failure = self._failures.popleft()
-            return Answer(failure.status, failure.body, failure.headers)
-        with self._lock:
+            back = {"code": self.gate.grant(query), "state": query.get("state", "")}
+            return Answer(302, headers={"Location": f"{query['redirect_uri']}?{urlencode(back)}"})
+        with self.lock:
+            if request.path == "/token":
+                return Answer(200, self.gate.token(request.headers, request.form))
             self.gate.admit(request.headers)
         return self._route(request)
 
@@ -179,7 +74,7 @@ class KeapServer:
             if method == request.method and (found := re.fullmatch(pattern, request.path)):
                 if "/hooks" in request.path:  # may call back while it is dealt with
                     return act(self, request, *found.groups())
-                with self._lock:
+                with self.lock:
                     return act(self, request, *found.groups())
         raise Refused(404, "there is no such resource")
 
@@ -187,25 +82,33 @@ class KeapServer:
 _Act = Callable[..., Answer]
 _V1, _V2, _ID = "/crm/rest/v1", "/crm/rest/v2", "([^/:]+)"
 _ROUTES: tuple[tuple[str, str, _Act], ...] = (
-    ("GET", f"{_V2}/contacts", lambda keap, call: Answer(200, keap.crm.list_contacts(call.query))),
+    ("GET", f"{_V2}/contacts", lambda keap, call: Answer(200, keap.crm.list_contacts(_query(call)))),
     (
         "GET",
         f"{_V2}/contacts/{_ID}/tags",
-        lambda keap, call, of: Answer(200, keap.crm.list_contact_tags(of, call.query)),
+        lambda keap, call, of: Answer(200, keap.crm.list_contact_tags(of, _query(call))),
     ),
-    ("GET", f"{_V2}/contacts/{_ID}/notes", lambda keap, call, of: Answer(200, keap.crm.list_notes(of, call.query))),
-    ("POST", f"{_V2}/contacts/{_ID}/notes", lambda keap, call, of: Answer(201, keap.crm.create_note(of, call.json()))),
-    ("GET", f"{_V2}/orders", lambda keap, call: Answer(200, keap.crm.list_orders(call.query))),
+    (
+        "GET",
+        f"{_V2}/contacts/{_ID}/notes",
+        lambda keap, call, of: Answer(200, keap.crm.list_notes(of, _query(call))),
+    ),
+    (
+        "POST",
+        f"{_V2}/contacts/{_ID}/notes",
+        lambda keap, call, of: Answer(201, keap.crm.create_note(of, _body(call))),
+    ),
+    ("GET", f"{_V2}/orders", lambda keap, call: Answer(200, keap.crm.list_orders(_query(call)))),
     ("GET", f"{_V2}/orders/{_ID}", lambda keap, _call, of: Answer(200, keap.crm.get_order(of))),
-    ("GET", f"{_V2}/tags", lambda keap, call: Answer(200, keap.crm.list_tags(call.query))),
-    ("POST", f"{_V2}/tags", lambda keap, call: Answer(201, keap.crm.create_tag(call.json()))),
+    ("GET", f"{_V2}/tags", lambda keap, call: Answer(200, keap.crm.list_tags(_query(call)))),
+    ("POST", f"{_V2}/tags", lambda keap, call: Answer(201, keap.crm.create_tag(_body(call)))),
     (
         "POST",
         f"{_V2}/tags/{_ID}/contacts:applyTags",
-        lambda keap, call, of: Answer(200, keap.crm.apply_tag(of, call.json())),
+        lambda keap, call, of: Answer(200, keap.crm.apply_tag(of, _body(call))),
     ),
     ("GET", f"{_V1}/hooks", lambda keap, _call: Answer(200, keap.hooks.listed())),
-    ("POST", f"{_V1}/hooks", lambda keap, call: Answer(201, keap.hooks.create(call.json()))),
+    ("POST", f"{_V1}/hooks", lambda keap, call: Answer(201, keap.hooks.create(_body(call)))),
     ("GET", f"{_V1}/hooks/{_ID}", lambda keap, _call, of: Answer(200, keap.hooks.one(of))),
     ("POST", f"{_V1}/hooks/{_ID}/verify", lambda keap, _call, of: Answer(200, keap.hooks.verify(of))),
 )
@@ -217,55 +120,14 @@ def _error(path: str, refused: Refused) -> dict[str, Any]:
     return {"code": refused.status, "message": refused.message, "status": "refused", "details": []}
 
 
-def _query(text: str) -> dict[str, str]:
+def _query(request: Request) -> dict[str, str]:
     """Read a query; what comes several times is a list, as one with commas is."""
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(text):
-        query[name] = f"{query[name]},{value}" if name in query else value
-    return query
+    return {name: ",".join(values) for name, values in request.query.items()}
 
 
-class _Http(ThreadingHTTPServer):
-    """The server's socket; each connection has a thread of its own."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, keap: KeapServer) -> None:
-        super().__init__((HOST, 0), _Conversation)
-        self.keap = keap
-
-
-class _Conversation(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-    server: _Http
-
-    def handle(self) -> None:
-        with suppress(OSError):  # the client has gone
-            super().handle()
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        request = Request(self.command, url.path, _query(url.query), httpx.Headers(self.headers.items()), body)
-        answer = self.server.keap.answer(request)
-        if answer is None:
-            self.close_connection = True
-            return
-        self._send(answer)
-
-    do_POST = do_GET  # noqa: N815 - http.server finds it by this name
-
-    def _send(self, answer: Answer) -> None:
-        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        self.send_response(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        # Headers and body in one packet: apart, the second would wait for the acknowledgement of the first.
-        self._headers_buffer.extend((b"\r\n", body))  # type: ignore[attr-defined]
-        self.flush_headers()
-
-    def log_message(self, *_arguments: object) -> None:
-        """Stay silent: the path of a call may hold an address."""
+def _body(request: Request) -> dict[str, Any]:
+    try:
+        read = json.loads(request.body)
+    except ValueError:
+        raise Refused(400, "the body is no JSON") from None
+    return read if isinstance(read, dict) else {}

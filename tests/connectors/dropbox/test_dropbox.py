@@ -19,10 +19,13 @@ from orchestrator.capabilities import FileLinks
 from orchestrator.errors import AccessDenied, ConnectorError, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.plugins import Connector
 from orchestrator.plugins.authorization import Authorizable
-from orchestrator.sandbox.dropbox_server import APP_KEY, DropboxServer, Fault
+from orchestrator.sandbox.dropbox_server import APP_KEY, DropboxServer
+from orchestrator.testing.http_server import Answer, Break, Fault
 from orchestrator.toolkit.tokens import Tokens, TokenStore
 from orchestrator_connectors.dropbox import DropboxFiles, DropboxSettings, _refusal, _refused, register_connectors
-from tests.support.dropbox_account import CONTENT, DRESS, HOUR, JSON, PATH, SLOW_DOWN, connect
+from tests.support.dropbox_account import CONTENT, DRESS, HOUR, PATH, SLOW_DOWN, connect
+
+TEXT = {"Content-Type": "text/plain"}
 
 
 @pytest.fixture
@@ -86,12 +89,12 @@ def test_a_verifier_of_another_attempt_does_not_fit(server: DropboxServer, tmp_p
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Fault(status=400, body={"error": "invalid_grant"}), AccessDenied),
-        (Fault(status=401, body={"error": "invalid_client"}), AccessDenied),
-        (Fault(status=503, body="busy"), Unavailable),
-        (Fault(status=200, body="<html>"), Unavailable),
-        (Fault(status=200, body={"token_type": "bearer"}), Unavailable),
-        (Fault(drop=True), Unavailable),
+        (Fault(answer=Answer(400, {"error": "invalid_grant"})), AccessDenied),
+        (Fault(answer=Answer(401, {"error": "invalid_client"})), AccessDenied),
+        (Fault(answer=Answer(503, b"busy", TEXT)), Unavailable),
+        (Fault(answer=Answer(200, b"<html>", TEXT)), Unavailable),
+        (Fault(answer=Answer(200, {"token_type": "bearer"})), Unavailable),
+        (Fault(acts=True), Unavailable),
     ],
 )
 def test_a_refresh_that_fails_says_what_to_do(
@@ -102,7 +105,7 @@ def test_a_refresh_that_fails_says_what_to_do(
     TokenStore(path=tmp_path / "tokens" / "dropbox").keep(
         Tokens(access_token="old", refresh_token=next(iter(server.refresh_tokens)), expires_at=datetime.now(UTC))
     )
-    server.faults.append(fault)
+    server.fail_next(fault)
     with pytest.raises(kind):
         files.exists(DRESS)
 
@@ -112,7 +115,7 @@ def test_a_refresh_that_fails_says_what_to_do(
 
 def failure(server: DropboxServer, tmp_path: Path, fault: Fault, **changes: Any) -> ConnectorError:
     files = connect(server, tmp_path, **changes)
-    server.faults.append(fault)
+    server.fail_next(fault)
     with pytest.raises(ConnectorError) as caught:
         files.link_to(DRESS, valid_for=HOUR)
     assert PATH not in str(caught.value)
@@ -122,22 +125,22 @@ def failure(server: DropboxServer, tmp_path: Path, fault: Fault, **changes: Any)
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (Fault(status=500, body="oops"), Unavailable),
-        (Fault(status=503, body="later"), Unavailable),
-        (Fault(status=400, body="bad input at /Products/patterns/linen dress (2025).zip"), AccessDenied),
+        (Fault(answer=Answer(500, b"oops", TEXT)), Unavailable),
+        (Fault(answer=Answer(503, b"later", TEXT)), Unavailable),
+        (Fault(answer=Answer(400, b"bad input at /Products/patterns/linen dress (2025).zip", TEXT)), AccessDenied),
         (
-            Fault(status=401, body={"error": {".tag": "missing_scope", "required_scope": "x"}}, headers=JSON),
+            Fault(answer=Answer(401, {"error": {".tag": "missing_scope", "required_scope": "x"}})),
             AccessDenied,
         ),
-        (Fault(status=401, body={"error": {".tag": "user_suspended"}}, headers=JSON), AccessDenied),
-        (Fault(status=401, body={"error": {".tag": "other"}}, headers=JSON), AccessDenied),
-        (Fault(status=422, body={"error": {".tag": "no_permission"}}, headers=JSON), AccessDenied),
-        (Fault(status=429, body=SLOW_DOWN, headers=JSON), RateLimited),
-        (Fault(status=418, body="?"), AccessDenied),
-        (Fault(status=200, body="<html>", headers={"Content-Type": "text/html"}), Unavailable),
-        (Fault(status=200, body="{}", headers=JSON), Unavailable),
-        (Fault(status=409, body="no json", headers=JSON), Unavailable),
-        (Fault(drop=True), Unavailable),
+        (Fault(answer=Answer(401, {"error": {".tag": "user_suspended"}})), AccessDenied),
+        (Fault(answer=Answer(401, {"error": {".tag": "other"}})), AccessDenied),
+        (Fault(answer=Answer(422, {"error": {".tag": "no_permission"}})), AccessDenied),
+        (Fault(answer=Answer(429, SLOW_DOWN)), RateLimited),
+        (Fault(answer=Answer(418, b"?", TEXT)), AccessDenied),
+        (Fault(answer=Answer(200, b"<html>", {"Content-Type": "text/html"})), Unavailable),
+        (Fault(answer=Answer(200, b"{}")), Unavailable),
+        (Fault(answer=Answer(409, b"no json")), Unavailable),
+        (Fault(acts=True), Unavailable),
     ],
 )
 def test_a_failure_is_told_by_what_happens_next(
@@ -147,18 +150,18 @@ def test_a_failure_is_told_by_what_happens_next(
 
 
 def test_the_wait_that_is_asked_for_is_handed_on(server: DropboxServer, tmp_path: Path) -> None:
-    error = failure(server, tmp_path, Fault(status=429, body=SLOW_DOWN, headers=JSON))
+    error = failure(server, tmp_path, Fault(answer=Answer(429, SLOW_DOWN)))
     assert isinstance(error, RateLimited)
     assert error.retry_after == timedelta(seconds=7)
 
 
 def test_a_missing_permission_is_named(server: DropboxServer, tmp_path: Path) -> None:
     body = {"error": {".tag": "missing_scope", "required_scope": "files.content.read"}}
-    assert "sharing.write" in str(failure(server, tmp_path, Fault(status=401, body=body, headers=JSON)))
+    assert "sharing.write" in str(failure(server, tmp_path, Fault(answer=Answer(401, body))))
 
 
 def test_no_answer_takes_longer_than_the_time_out_in_all(server: DropboxServer, tmp_path: Path) -> None:
-    error = failure(server, tmp_path, Fault(silent=True), timeout_seconds=0.3)
+    error = failure(server, tmp_path, Fault(breaks=Break.SILENCE), timeout_seconds=0.3)
     assert isinstance(error, Unavailable)
 
 

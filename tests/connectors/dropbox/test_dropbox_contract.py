@@ -12,25 +12,20 @@ import pytest
 from orchestrator.capabilities import Asset
 from orchestrator.errors import Unavailable
 from orchestrator.plugins import DoubtClass, Settlement
-from orchestrator.sandbox.dropbox_server import APP_SECRET, DropboxServer, Fault
+from orchestrator.sandbox.dropbox_server import APP_SECRET, DropboxServer
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.files import FileLinksContract
-from orchestrator.testing.faults import FaultProxy
 from orchestrator_connectors.dropbox import TEMPORARY, DropboxFiles
 from tests.support.dropbox_account import (
     CONTENT,
     DRESS,
     HOUR,
-    JSON,
     MISSING,
     PATH,
-    SLOW_DOWN,
     THREE_DAYS,
     connect,
     download,
 )
-
-FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
@@ -111,7 +106,7 @@ class TestSharedLinks(Contract):
     def test_a_link_that_was_made_and_not_heard_of_is_found_again(
         self, files: DropboxFiles, server: DropboxServer
     ) -> None:
-        server.faults.append(Fault(drop=True))
+        server.drop()
         with pytest.raises(Unavailable) as caught:
             files.link_to(DRESS, valid_for=HOUR)
         assert caught.value.no_effect is False
@@ -120,53 +115,16 @@ class TestSharedLinks(Contract):
         assert len(server.shared) == 1
 
 
-class DropboxFaults:
-    """Lets one call fail: at the server, or on the way back."""
-
-    def __init__(self, server: DropboxServer, proxy: FaultProxy) -> None:
-        self.url = f"http://127.0.0.1:{proxy.port}"
-        self._server = server
-        self._proxy = proxy
-
-    def refuse(self, status: int, **headers: str) -> None:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        body = SLOW_DOWN if status == 429 else "oops"
-        self._server.faults.append(Fault(status=status, body=body, headers=JSON | given))
-
-    def drop(self) -> None:
-        self._server.faults.append(Fault(drop=True))
-
-    def cut(self) -> None:
-        self._proxy.lose_answer(after=b"\r\n\r\n", passing=150)
-
-    def silence(self) -> None:
-        self._proxy.hold_answer(after=b"\r\n\r\n")
-
-    def drip(self) -> None:
-        self._proxy.trickle_answer(after=b"\r\n\r\n", pause=0.05)
-
-    def garbage(self) -> None:
-        self._server.faults.append(Fault(status=200, body="<html>", headers={"Content-Type": "text/html"}))
-
-    def fail_after_acting(self) -> None:
-        self._proxy.replace_answer(after=b"\r\n\r\n", by=FAILED)
-
-    def revoke(self) -> None:
-        self._server.access_tokens.clear()
-        self._server.refresh_tokens.clear()
-
-
 class TestDropboxFaults(FaultsContract):
     connector = "dropbox"
 
     @pytest.fixture
-    def faults(self, server: DropboxServer) -> Iterator[DropboxFaults]:
-        with FaultProxy("127.0.0.1", int(server.url.rpartition(":")[2])) as proxy:
-            yield DropboxFaults(server, proxy)
+    def faults(self, server: DropboxServer) -> DropboxServer:
+        return server
 
     @pytest.fixture
-    def files(self, server: DropboxServer, faults: DropboxFaults, tmp_path: Path) -> DropboxFiles:
-        return connect(server, tmp_path, api_url=faults.url, timeout_seconds=3)
+    def files(self, server: DropboxServer, tmp_path: Path) -> DropboxFiles:
+        return connect(server, tmp_path, timeout_seconds=3)
 
     @pytest.fixture
     def ask(self, files: DropboxFiles) -> Callable[[], object]:

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from orchestrator.bootstrap import Application, use
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConfigurationError, Unavailable
-from orchestrator.sandbox.gmail import Answer, Fault, GmailBox, GmailServer, refusal
+from orchestrator.sandbox.gmail import GmailBox, GmailServer, refusal
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator_connectors.gmail import GmailAccount
 from orchestrator_connectors.gmail.settings import READ, SCOPES, SEND
 from tests.support.configurations import load
@@ -187,7 +188,7 @@ def test_a_token_that_was_taken_back_early_is_renewed_and_the_mail_is_sent_once(
 
 def test_a_token_that_is_never_taken_is_no_reason_to_go_on_for_ever(server: GmailServer, token_file: Path) -> None:
     gmail = account(server, token_file)
-    server.fail_next("profile", *[Fault(answer=refusal(401, "authError"))] * 2)
+    server.fail_next(*[Fault(answer=refusal(401, "authError"))] * 2, on="profile")
     with pytest.raises(AccessDenied, match="run: orchestrator connections authorize"):
         gmail.position()
     assert server.calls.count("profile") == 2
@@ -229,7 +230,7 @@ def test_too_little_access_names_the_scope(server: GmailServer, token_file: Path
 )
 def test_a_token_endpoint_that_fails_is_asked_again_later(server: GmailServer, token_file: Path, fault: Fault) -> None:
     gmail = account(server, token_file)
-    server.fail_next("token", fault)
+    server.fail_next(fault, on="token")
     with pytest.raises(Unavailable, match="Google's token endpoint") as failed:
         gmail.send(MAIL)
     assert failed.value.no_effect

@@ -14,12 +14,13 @@ import pytest
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied
 from orchestrator.plugins import DoubtClass
-from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
+from orchestrator.sandbox.gmail import GmailBox, GmailServer
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.mail import ArrivedMail, MailboxContract, MailerContract, read_mail
 from orchestrator.testing.contracts.notices import NOTICE, NotifierContract
+from orchestrator.testing.http_server import Fault
 from orchestrator_connectors.gmail import GmailAccount
-from tests.support.gmail_account import ANN, SHOP, UNKNOWN, account, granted
+from tests.support.gmail_account import ANN, SHOP, UNKNOWN, account
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ class ServedPost:
         return [read_mail(mail.raw) for mail in self.server.box.mails.values() if "SENT" in mail.labels]
 
     def lose_next_answer(self) -> None:
-        self.server.fail_next("messages.send", Fault(acts=True))
+        self.server.fail_next(Fault(acts=True), on="messages.send")
 
     def lose_next_request(self) -> None:
-        self.server.fail_next("messages.send", Fault())
+        self.server.fail_next(Fault(), on="messages.send")
 
     def set_clock_off(self, by: timedelta) -> None:
         self.server.box.clock = lambda: time() + by.total_seconds()
@@ -121,42 +122,6 @@ class TestGmailAccountTakesIn(MailboxContract):
         return account(server, tmp_path / "token", max_size_bytes=letterbox.max_size_bytes)
 
 
-class GmailFaults:
-    """Lets the next look at the profile fail, and the next mail."""
-
-    def __init__(self, server: GmailServer, refresh_token: str) -> None:
-        self._server = server
-        self._refresh_token = refresh_token
-
-    def _fail(self, fault: Fault) -> None:
-        for operation in ("profile", "messages.send"):
-            self._server.fail_next(operation, fault)
-
-    def refuse(self, status: int, **headers: str) -> None:
-        self._fail(Fault(answer=refusal(status, "as scripted", **headers)))
-
-    def drop(self) -> None:
-        self._fail(Fault(acts=True))
-
-    def cut(self) -> None:
-        self._fail(Fault(acts=True, breaks=Break.CUT))
-
-    def silence(self) -> None:
-        self._fail(Fault(acts=True, breaks=Break.SILENCE))
-
-    def drip(self) -> None:
-        self._fail(Fault(acts=True, breaks=Break.DRIP))
-
-    def garbage(self) -> None:
-        self._fail(Fault(acts=True, answer=Answer(200, b"<html>")))
-
-    def fail_after_acting(self) -> None:
-        self._fail(Fault(acts=True, answer=refusal(503, "backendError", Retry_After="7")))
-
-    def revoke(self) -> None:
-        self._server.consents.revoke(self._refresh_token)
-
-
 class TestGmailAccountSurvives(FaultsContract):
     connector = "gmail"
 
@@ -168,15 +133,15 @@ class TestGmailAccountSurvives(FaultsContract):
         return gmail
 
     @pytest.fixture
-    def faults(self, server: GmailServer, tmp_path: Path) -> GmailFaults:
-        return GmailFaults(server, granted(server, tmp_path / "token"))
+    def faults(self, server: GmailServer) -> GmailServer:
+        return server
 
     @pytest.fixture
-    def ask(self, faults: GmailFaults, gmail: GmailAccount) -> Callable[[], object]:
+    def ask(self, faults: GmailServer, gmail: GmailAccount) -> Callable[[], object]:
         return gmail.position
 
     @pytest.fixture
-    def change(self, faults: GmailFaults, gmail: GmailAccount) -> Callable[[], object]:
+    def change(self, faults: GmailServer, gmail: GmailAccount) -> Callable[[], object]:
         return lambda: gmail.send(OutgoingMail(to=ANN, subject="s", text="t"), effect_id="effect-1")
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import AccessDenied, ConnectorError, RateLimited, Rejected, Unavailable
-from orchestrator.sandbox.gmail import Answer, Break, Fault, GmailBox, GmailServer, refusal
+from orchestrator.sandbox.gmail import GmailBox, GmailServer, refusal
 from orchestrator.testing.contracts.mailbox import letter
+from orchestrator.testing.http_server import Answer, Break, Fault
 from orchestrator.toolkit.deadline import call_limited
 from orchestrator_connectors.gmail import GmailAccount
 from tests.support.certificates import authority
@@ -82,7 +83,7 @@ def test_the_last_byte_of_a_mail_is_not_sent_once_the_time_is_over(server: Gmail
 def test_a_refusal_has_no_effect_and_says_what_to_do(
     server: GmailServer, gmail: GmailAccount, answer: Answer, error: type, words: str
 ) -> None:
-    server.fail_next("messages.send", Fault(answer=answer))
+    server.fail_next(Fault(answer=answer), on="messages.send")
     raised = raised_by(lambda: gmail.send(MAIL, effect_id="effect-1"))
     assert type(raised) is error
     assert raised.no_effect
@@ -102,7 +103,7 @@ def test_a_refusal_has_no_effect_and_says_what_to_do(
 def test_gmail_is_asked_again_when_it_says(
     server: GmailServer, gmail: GmailAccount, answer: Answer, seconds: int | None
 ) -> None:
-    server.fail_next("messages.send", Fault(answer=answer))
+    server.fail_next(Fault(answer=answer), on="messages.send")
     raised = raised_by(lambda: gmail.send(MAIL))
     assert isinstance(raised, RateLimited)
     assert raised.retry_after == (None if seconds is None else timedelta(seconds=seconds))
@@ -110,7 +111,7 @@ def test_gmail_is_asked_again_when_it_says(
 
 def test_a_time_in_gmails_words_is_waited_for(server: GmailServer, gmail: GmailAccount) -> None:
     until = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    server.fail_next("messages.send", Fault(answer=refusal(429, "rateLimitExceeded", f"Retry after {until}")))
+    server.fail_next(Fault(answer=refusal(429, "rateLimitExceeded", f"Retry after {until}")), on="messages.send")
     raised = raised_by(lambda: gmail.send(MAIL))
     assert isinstance(raised, RateLimited)
     assert raised.retry_after is not None
@@ -134,7 +135,7 @@ LOST = {
 def test_a_mail_without_a_definite_answer_is_in_doubt_and_sent_once(
     server: GmailServer, gmail: GmailAccount, fault: Fault
 ) -> None:
-    server.fail_next("messages.send", fault)
+    server.fail_next(fault, on="messages.send")
     raised = raised_by(lambda: gmail.send(MAIL, effect_id="effect-1"))
     assert type(raised) is Unavailable
     assert raised.no_effect is False
@@ -148,7 +149,7 @@ def test_a_mail_that_is_answered_by_a_redirect_is_in_doubt_and_says_what_to_do(
     server: GmailServer, gmail: GmailAccount
 ) -> None:
     elsewhere = Answer(302, b"", {"Location": "https://elsewhere.example/"})
-    server.fail_next("messages.send", Fault(acts=True, answer=elsewhere))
+    server.fail_next(Fault(acts=True, answer=elsewhere), on="messages.send")
     raised = raised_by(lambda: gmail.send(MAIL, effect_id="effect-1"))
     assert (type(raised), raised.no_effect) == (AccessDenied, False)
     assert "correct endpoint_url" in str(raised)
@@ -162,7 +163,7 @@ def test_the_time_is_total_and_a_mail_that_went_out_is_in_doubt(
 ) -> None:
     account(server, tmp_path / "token").position()
     hasty = account(server, tmp_path / "token", timeout_seconds=1)
-    server.fail_next("messages.send", fault)
+    server.fail_next(fault, on="messages.send")
     raised = raised_by(lambda: hasty.send(MAIL, effect_id="effect-1"))
     assert type(raised) is Unavailable
     assert raised.no_effect is False
@@ -173,7 +174,7 @@ def test_no_search_no_address_and_no_token_stands_in_the_log(
     server: GmailServer, gmail: GmailAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server.fail_next("messages.list", Fault(answer=refusal(500, "backendError")))
+    server.fail_next(Fault(answer=refusal(500, "backendError")), on="messages.list")
     raised_by(lambda: gmail.send(ANSWER))
     server.consents.forget_access()
     gmail.send(ANSWER)
@@ -184,7 +185,7 @@ def test_no_search_no_address_and_no_token_stands_in_the_log(
 def test_what_fails_before_the_mail_goes_out_has_no_effect(server: GmailServer, tmp_path: Path, fault: Fault) -> None:
     account(server, tmp_path / "token").position()
     hasty = account(server, tmp_path / "token", timeout_seconds=0.3)
-    server.fail_next("messages.list", fault)  # the search for the thread that it answers
+    server.fail_next(fault, on="messages.list")  # the search for the thread that it answers
     raised = raised_by(lambda: hasty.send(ANSWER, effect_id="effect-1"))
     assert type(raised) is Unavailable
     assert raised.no_effect
@@ -219,7 +220,7 @@ def test_a_certificate_is_checked_and_can_be_trusted(tmp_path: Path) -> None:
 def test_reading_that_fails_says_that_it_can_be_tried_again(server: GmailServer, gmail: GmailAccount) -> None:
     server.box.deliver(letter(1))
     for operation in ("messages.list", "profile", "messages.get"):
-        server.fail_next(operation, Fault(answer=refusal(500, "backendError")))
+        server.fail_next(Fault(answer=refusal(500, "backendError")), on=operation)
         raised = raised_by(lambda: gmail.new_mail(None, limit=10))
         assert (type(raised), raised.no_effect) == (Unavailable, True)
     assert len(gmail.new_mail(None, limit=10).mails) == 1
@@ -228,5 +229,5 @@ def test_reading_that_fails_says_that_it_can_be_tried_again(server: GmailServer,
 def test_a_message_that_is_deleted_while_the_page_is_read_is_left_out(server: GmailServer, gmail: GmailAccount) -> None:
     for number in range(3):
         server.box.deliver(letter(number))
-    server.fail_next("messages.get", Fault(answer=refusal(404, "notFound")))
+    server.fail_next(Fault(answer=refusal(404, "notFound")), on="messages.get")
     assert [mail.raw for mail in gmail.new_mail(None, limit=10).mails] == [letter(1), letter(2)]

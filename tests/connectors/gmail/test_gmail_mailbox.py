@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.capabilities import MailPage, OutgoingMail
 from orchestrator.errors import Rejected, Unavailable
-from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer, refusal
+from orchestrator.sandbox.gmail import GmailBox, GmailServer, refusal
 from orchestrator.testing.contracts.mailbox import letter
+from orchestrator.testing.http_server import Fault
 from orchestrator_connectors.gmail import GmailAccount
 from orchestrator_connectors.gmail.mailbox import Cursor
 from tests.support.gmail_account import ANN, SHOP, account
@@ -196,7 +197,7 @@ def test_a_failure_in_the_middle_moves_nothing(server: GmailServer, gmail: Gmail
     for number in range(501):
         server.box.deliver(letter(number), labels=("INBOX",) if number == 500 else ("DRAFT",))
     for operation in ("history.list", "messages.get"):
-        server.fail_next(operation, Fault(answer=refusal(500, "backendError")))
+        server.fail_next(Fault(answer=refusal(500, "backendError")), on=operation)
         with pytest.raises(Unavailable):
             gmail.new_mail(position, limit=10)
     assert numbers(gmail.new_mail(position, limit=10)) == [b"500"]
@@ -234,7 +235,7 @@ def test_an_answer_whose_thread_is_deleted_in_this_moment_is_sent_all_the_same(
     server: GmailServer, gmail: GmailAccount
 ) -> None:
     server.box.deliver(QUESTION)
-    server.fail_next("messages.send", Fault(answer=refusal(404, "notFound")))
+    server.fail_next(Fault(answer=refusal(404, "notFound")), on="messages.send")
     gmail.send(OutgoingMail(to=ANN, subject="s", text="t", in_reply_to="<question@mail.example.com>"))
     assert len([mail for mail in server.box.mails.values() if "SENT" in mail.labels]) == 1
 

@@ -17,12 +17,13 @@ from orchestrator.bootstrap import Application
 from orchestrator.capabilities import OutgoingMail
 from orchestrator.errors import RunPostponed
 from orchestrator.kernel.runs import RunState
-from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer, refusal, smtp_to
+from orchestrator.sandbox.gmail import GmailBox, GmailServer, refusal, smtp_to
 from orchestrator.sandbox.mail_server import MailServer
 from orchestrator.sandbox.object_store import ObjectStore
 from orchestrator.sandbox.shop import create_shop
 from orchestrator.sandbox.systems import PASSWORD, STRANGER, SUPPORT, customers
 from orchestrator.settings import load_settings
+from orchestrator.testing.http_server import Fault
 from orchestrator.worker.proving import prove_once
 from orchestrator.worker.watch import look_again
 from tests.support.gmail_account import granted
@@ -114,7 +115,7 @@ def test_a_mail_whose_answer_was_lost_is_looked_up_and_not_sent_again(
     story: Scenario, gmail: GmailServer, clock: Clock
 ) -> None:
     story.write(ANNA, "I lost my download")
-    gmail.fail_next("messages.send", Fault(acts=True))
+    gmail.fail_next(Fault(acts=True), on="messages.send")
     story.work()
     assert ("lost-download", RunState.DONE) not in story.ended()
     clock.ahead += timedelta(minutes=10)
@@ -133,7 +134,7 @@ def test_a_mail_that_was_lost_on_its_way_is_sent_after_all_once_sent_mail_has_be
     clock.ahead += timedelta(minutes=10)
     prove_once(story.app, Event())
     story.write(ANNA, "I lost my download")
-    gmail.fail_next("messages.send", Fault(), Fault(answer=refusal(429, "rateLimitExceeded")))
+    gmail.fail_next(Fault(), Fault(answer=refusal(429, "rateLimitExceeded")), on="messages.send")
     for _ in range(3):
         story.work()
         clock.ahead += timedelta(minutes=10)

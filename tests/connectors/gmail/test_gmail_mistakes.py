@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.errors import AccessDenied, ConnectorError, Unavailable
-from orchestrator.sandbox.gmail import Fault, GmailBox, GmailServer, refusal
+from orchestrator.sandbox.gmail import GmailBox, GmailServer, refusal
+from orchestrator.testing.http_server import Fault
 from orchestrator_connectors.gmail.settings import READ, SEND
 from tests.support.certificates import authority
 from tests.support.gmail_account import SHOP, account, granted, settings
@@ -115,7 +116,7 @@ def test_a_wider_scope_is_enough(server: GmailServer, token_file: Path) -> None:
 
 def test_an_endpoint_that_does_not_tell_of_scopes_is_not_asked_twice(server: GmailServer, token_file: Path) -> None:
     granted(server, token_file, READ)
-    server.fail_next("tokeninfo", Fault(answer=refusal(404, "notFound")))
+    server.fail_next(Fault(answer=refusal(404, "notFound")), on="tokeninfo")
     assert "it sends as itself" in account(server, token_file).check()
 
 

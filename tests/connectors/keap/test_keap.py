@@ -13,6 +13,7 @@ from orchestrator.errors import AccessDenied, NotFound, Rejected
 from orchestrator.plugins import Connector, DoubtClass
 from orchestrator.sandbox.keap import ASSETS, KeapServer, Sold
 from orchestrator.sandbox.shop import OTHER_CASE, THREE_PURCHASES
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator_connectors.keap import KeapAccount, KeapSettings, register_connectors
 from tests.support.keap_account import ANNA, Cards, account, connect, has_address, raised_by, settings_of
 from tests.support.paths import ROOT
@@ -61,7 +62,7 @@ def test_orders_of_every_card_with_the_address_are_found(keap: KeapServer) -> No
 
 def test_a_list_that_turns_in_a_circle_is_left(keap: KeapServer) -> None:
     for _ in range(2):
-        keap.fail_next(200, body={"contacts": [], "next_page_token": "again"})
+        keap.fail_next(Fault(answer=Answer(200, {"contacts": [], "next_page_token": "again"})))
     assert "does not end" in str(raised_by(lambda: connect(keap).purchases_of(ANNA)))
     assert len(keap.calls) == 2
 
@@ -70,7 +71,7 @@ def test_items_that_a_list_leaves_out_are_read_from_the_order(keap: KeapServer) 
     whole = connect(keap).purchases_of(THREE_PURCHASES)
     keap.crm.lists_items = False
     assert connect(keap).purchases_of(THREE_PURCHASES) == whole
-    keap.fail_next(404, on="/orders/1007")
+    keap.refuse(404, on="/orders/1007")
     assert connect(keap).purchases_of(THREE_PURCHASES) == whole[:2], "it was deleted just now"
 
 
@@ -124,7 +125,7 @@ def test_an_address_is_asked_as_it_is(keap: KeapServer, email: str) -> None:
 
 def test_cards_that_the_filter_did_not_mean_are_passed_over(keap: KeapServer) -> None:
     everybody = keap.crm.list_contacts({})
-    keap.fail_next(200, body=everybody)
+    keap.fail_next(Fault(answer=Answer(200, everybody)))
     assert [purchase.email for purchase in connect(keap).purchases_of(ANNA)] == [ANNA]
 
 
@@ -140,7 +141,7 @@ def test_a_known_order_is_looked_for_once_in_a_while(keap: KeapServer) -> None:
     crm.purchases_of("nobody@example.com")
     before = len(keap.calls)
     crm.purchases_of("nobody@example.com")
-    assert keap.calls[before:] == [("GET", "/rest/v2/contacts")]
+    assert keap.calls[before:] == ["GET /crm/rest/v2/contacts"]
 
 
 def test_a_tag_is_found_among_those_that_hold_its_name(keap: KeapServer) -> None:
@@ -154,12 +155,12 @@ def test_a_tag_is_found_among_those_that_hold_its_name(keap: KeapServer) -> None
 
 def test_a_tag_that_somebody_else_makes_just_now_is_taken(keap: KeapServer) -> None:
     keap.crm.create_tag({"name": "lost-download"})
-    keap.fail_next(200, on="GET /crm/rest/v2/tags", body={"tags": []})
+    keap.fail_next(Fault(answer=Answer(200, {"tags": []})), on="GET /crm/rest/v2/tags")
     connect(keap).tag(ANNA, "lost-download")
     assert Cards(keap).tags_of(ANNA) == ["lost-download"]
-    keap.fail_next(403, on="POST /crm/rest/v2/tags")
+    keap.refuse(403, on="POST /crm/rest/v2/tags")
     assert type(raised_by(lambda: connect(keap).tag(ANNA, "new"))) is AccessDenied
-    keap.fail_next(400, on="POST /crm/rest/v2/tags")
+    keap.refuse(400, on="POST /crm/rest/v2/tags")
     assert type(raised_by(lambda: connect(keap).tag(ANNA, "new"))) is Rejected
 
 

@@ -14,6 +14,7 @@ from orchestrator.errors import AccessDenied, ConfigurationError, RateLimited, U
 from orchestrator.plugins.authorization import Authorizable
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator.toolkit.tokens import TokenStore
 from orchestrator_connectors.keap import KeapAccount
 from tests.support.keap_account import ANNA, account, connect, connect_app, raised_by
@@ -77,9 +78,10 @@ def test_access_that_was_taken_away_is_told_to_a_person(keap: KeapServer, crm: K
 
 
 def test_a_second_refusal_is_not_followed_by_a_third_try(keap: KeapServer, crm: KeapAccount) -> None:
-    keap.fail_next(401, times=2)
+    for _ in range(2):
+        keap.refuse(401, on="/crm")
     assert type(raised_by(lambda: crm.purchases_of(ANNA))) is AccessDenied
-    assert (len(keap.calls), keap.gate.refreshes) == (2, 1)
+    assert (len(keap.calls), keap.gate.refreshes) == (2 + 1, 1), "it is asked for a token in between"
 
 
 def test_a_key_that_is_refused_is_told_to_a_person(keap: KeapServer) -> None:
@@ -102,7 +104,7 @@ def test_a_token_endpoint_that_fails_changes_nothing(
 ) -> None:
     before = TokenStore(path=file).read()
     keap.gate.end_access_tokens()
-    keap.fail_next_refresh(status)
+    keap.refuse(status, on="/token")
     raised = raised_by(lambda: crm.note(ANNA, "x", effect_id="e"))
     assert type(raised) is (RateLimited if status == 429 else Unavailable)
     assert raised.no_effect
@@ -118,7 +120,7 @@ def test_a_token_endpoint_that_answers_nonsense_changes_nothing(
 ) -> None:
     before = TokenStore(path=file).read()
     keap.gate.end_access_tokens()
-    keap.fail_next_refresh(200, body)
+    keap.fail_next(Fault(answer=Answer(200, body)), on="/token")
     assert type(raised_by(lambda: crm.purchases_of(ANNA))) is Unavailable
     assert TokenStore(path=file).read() == before
 

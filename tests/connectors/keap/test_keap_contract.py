@@ -13,7 +13,6 @@ from orchestrator.testing.contracts.blind import BlindAccountContract
 from orchestrator.testing.contracts.contacts import ContactsContract
 from orchestrator.testing.contracts.faults import ConnectorHygieneContract, FaultsContract
 from orchestrator.testing.contracts.orders import OrderRecordsContract
-from orchestrator.testing.faults import FaultProxy
 from orchestrator_connectors.keap import KeapAccount
 from tests.support.keap_account import ANNA, Cards, account, connect
 
@@ -36,8 +35,6 @@ LUCIA = (
         refunded=True,
     ),
 )
-FAILED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
-GARBAGE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>"
 
 
 @pytest.fixture
@@ -96,60 +93,24 @@ class TestKeapContacts(ContactsContract):
         return Cards(keap)
 
 
-class KeapFaults:
-    """Lets one call of an operation fail: the first that asks, or the one that changes something."""
-
-    def __init__(self, keap: KeapServer, network: FaultProxy) -> None:
-        self.strikes = "GET"
-        self.url = f"http://127.0.0.1:{network.port}/crm"
-        self._keap = keap
-        self._network = network
-
-    def refuse(self, status: int, **headers: str) -> None:
-        self._keap.fail_next(status, on=self.strikes, **headers)
-
-    def drop(self) -> None:
-        self._network.lose_answer(after=self.strikes.encode())
-
-    def cut(self) -> None:
-        self._network.lose_answer(after=self.strikes.encode(), passing=150)
-
-    def silence(self) -> None:
-        self._network.hold_answer(after=self.strikes.encode())
-
-    def drip(self) -> None:
-        self._network.trickle_answer(after=self.strikes.encode(), pause=0.05)
-
-    def garbage(self) -> None:
-        self._network.replace_answer(after=self.strikes.encode(), by=GARBAGE)
-
-    def fail_after_acting(self) -> None:
-        self._network.replace_answer(after=self.strikes.encode(), by=FAILED)
-
-    def revoke(self) -> None:
-        self._keap.gate.api_key = "another"
-
-
 class TestKeapFaults(FaultsContract):
     connector = "keap"
 
     @pytest.fixture
-    def faults(self, keap: KeapServer) -> Iterator[KeapFaults]:
-        host, port = keap.url.removeprefix("http://").split(":")
-        with FaultProxy(host, int(port)) as network:
-            yield KeapFaults(keap, network)
+    def faults(self, keap: KeapServer) -> KeapServer:
+        return keap
 
     @pytest.fixture
-    def crm(self, keap: KeapServer, faults: KeapFaults) -> KeapAccount:
-        return connect(keap, base_url=faults.url, timeout_seconds=3)
+    def crm(self, keap: KeapServer) -> KeapAccount:
+        return connect(keap, timeout_seconds=3)
 
     @pytest.fixture
     def ask(self, crm: KeapAccount) -> Callable[[], object]:
         return lambda: crm.purchases_of(ANNA)
 
     @pytest.fixture
-    def change(self, crm: KeapAccount, keap: KeapServer, faults: KeapFaults) -> Callable[[], object]:
-        faults.strikes = "POST"
+    def change(self, crm: KeapAccount, keap: KeapServer) -> Callable[[], object]:
+        keap.faulty = "POST"
         return lambda: crm.note(ANNA, "A fresh link was sent.", effect_id="e-1")
 
 

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import AccessDenied, NotFound, RateLimited, Rejected, Unavailable
 from orchestrator.sandbox.keap import KeapServer
 from orchestrator.testing.faults import FaultProxy
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator.toolkit import TimeLimit
 from orchestrator.toolkit.http import Exchange
 from orchestrator_connectors.keap import KeapAccount
@@ -130,10 +131,10 @@ def test_an_authority_that_is_not_trusted_is_a_failed_connection(keap: KeapServe
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 def test_what_fails_on_their_side_is_in_doubt_only_if_it_writes(keap: KeapServer, status: int) -> None:
     crm = connect(keap)
-    keap.fail_next(status, body=f"<html>{ANNA} s3cret</html>".encode())
+    keap.fail_next(Fault(answer=Answer(status, f"<html>{ANNA} s3cret</html>".encode())))
     raised = raised_by(looks(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, True)
-    keap.fail_next(status, on="POST")
+    keap.refuse(status, on="POST")
     raised = raised_by(notes(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, False)
 
@@ -143,29 +144,29 @@ def test_what_fails_on_their_side_is_in_doubt_only_if_it_writes(keap: KeapServer
 )
 def test_an_answer_that_cannot_be_understood_is_not_shown(keap: KeapServer, body: bytes) -> None:
     crm = connect(keap)
-    keap.fail_next(200, body=body)
+    keap.fail_next(Fault(answer=Answer(200, body)))
     assert type(raised_by(looks(crm))) is Rejected
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>s3cret</html>", b"{}"])
 def test_a_note_whose_answer_cannot_be_understood_is_in_doubt(keap: KeapServer, body: bytes) -> None:
     crm = connect(keap)
-    keap.fail_next(201, on="POST", body=body)
+    keap.fail_next(Fault(answer=Answer(201, body)), on="POST")
     raised = raised_by(notes(crm))
     assert (type(raised), raised.no_effect) == (Unavailable, False)
 
 
 def test_a_contact_that_vanishes_under_the_note_is_not_found(keap: KeapServer) -> None:
     crm = connect(keap)
-    keap.fail_next(404, on="POST")
+    keap.refuse(404, on="POST")
     assert type(raised_by(notes(crm))) is NotFound
 
 
 def test_a_contact_that_vanishes_under_the_probe_tells_nothing(keap: KeapServer) -> None:
     crm = connect(keap)
     cards = keap.crm.list_contacts({"filter": f"email=={ANNA}"})
-    keap.fail_next(200, body=cards)
-    keap.fail_next(404)
+    keap.fail_next(Fault(answer=Answer(200, cards)))
+    keap.refuse(404)
     assert type(raised_by(lambda: probed(crm))) is Unavailable
 
 
@@ -177,12 +178,12 @@ def test_a_wrong_base_url_is_told_as_such(keap: KeapServer) -> None:
 
 
 def test_a_refusal_to_hurry_says_how_long_to_wait_if_it_does(keap: KeapServer) -> None:
-    keap.fail_next(429, Retry_After="7")
+    keap.refuse(429, Retry_After="7")
     raised = raised_by(looks(connect(keap)))
     assert isinstance(raised, RateLimited)
     assert raised.retry_after is not None
     assert raised.retry_after.total_seconds() == 7
-    keap.fail_next(429, **{f"{LEFT}-available": "9"})
+    keap.refuse(429, **{f"{LEFT}-available": "9"})
     raised = raised_by(looks(connect(keap)))
     assert (type(raised), getattr(raised, "retry_after", 0)) == (RateLimited, None)
 

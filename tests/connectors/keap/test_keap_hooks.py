@@ -22,6 +22,7 @@ from orchestrator.kernel.definition import ProcessDefinition
 from orchestrator.plugins.host import PluginHost
 from orchestrator.plugins.subscriptions import Subscribable, Subscription
 from orchestrator.sandbox.keap import KeapServer
+from orchestrator.testing.http_server import Answer, Fault
 from tests.support.configurations import load
 from tests.support.console import Console
 from tests.support.gateways import Served, serve
@@ -150,7 +151,7 @@ def test_refusals_are_told_by_what_happens_next(keap: KeapServer) -> None:
     assert type(raised_by(lambda: crm.subscribe("http://127.0.0.1:1/", "no.such.event"))) is Rejected
     assert type(raised_by(lambda: crm.verify("9"))) is NotFound
     assert type(raised_by(connect(keap, api_key="another").subscriptions)) is AccessDenied
-    keap.fail_next(200, body=[{"key": 1}])
+    keap.fail_next(Fault(answer=Answer(200, [{"key": 1}])))
     assert type(raised_by(crm.subscriptions)) is Rejected
 
 
@@ -264,7 +265,7 @@ def now() -> str:
 def answering(status: int) -> Iterator[str]:
     """Serve an address that answers every call with this status."""
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answering(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_response(status)
             self.end_headers()
@@ -272,7 +273,7 @@ def answering(status: int) -> Iterator[str]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -18,6 +18,7 @@ from orchestrator.kernel.runs import Run, RunState
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.verify import verify
 from orchestrator.sandbox.keap import KeapServer
+from orchestrator.testing.http_server import Answer, Fault
 from orchestrator.toolkit.tokens import TokenStore, tokens_from
 from orchestrator.worker.watch import look_again
 from tests.support.configurations import load
@@ -112,18 +113,19 @@ def test_a_run_looks_up_tags_and_notes(shop: Shop) -> None:
 @pytest.mark.parametrize("change", [1, 2, 3])
 def test_a_change_whose_answer_was_lost_happens_once(shop: Shop, change: int) -> None:
     """The tag is made, the tag is applied, the note is written."""
-    shop.keap.lose_answer_of_change(change)
+    shop.keap.fail_next(*[None] * (change - 1), Fault(acts=True), on="POST /crm")
     assert shop.thank().state is not RunState.DONE
     assert shop.go_on(timedelta(minutes=10)).state is RunState.DONE
     assert shop.done() == (["thanked"], 1)
 
 
 @pytest.mark.parametrize("change", [1, 2, 3])
-@pytest.mark.parametrize(("status", "headers"), [(503, {"Retry_After": "0"}), (500, {}), (302, {"Location": "/"})])
+@pytest.mark.parametrize(("status", "headers"), [(503, {"Retry-After": "0"}), (500, {}), (302, {"Location": "/"})])
 def test_a_change_that_is_done_and_answered_as_if_it_were_not_happens_once(
     shop: Shop, change: int, status: int, headers: dict[str, str]
 ) -> None:
-    shop.keap.fail_answer_of_change(status, number=change, **headers)
+    failed = Fault(acts=True, answer=Answer(status, None, headers))
+    shop.keap.fail_next(*[None] * (change - 1), failed, on="POST /crm")
     assert shop.thank().state is not RunState.DONE
     look_again(shop.app)
     for _ in range(2):
@@ -134,14 +136,14 @@ def test_a_change_that_is_done_and_answered_as_if_it_were_not_happens_once(
 
 @pytest.mark.parametrize("status", [500, 503, 504])
 def test_a_change_that_failed_on_their_side_happens_after_all(shop: Shop, status: int) -> None:
-    shop.keap.fail_next(status, on="POST")
+    shop.keap.refuse(status, on="POST")
     assert shop.thank().state is not RunState.DONE
     assert shop.go_on(timedelta(minutes=10)).state is RunState.DONE
     assert shop.done() == (["thanked"], 1)
 
 
 def test_an_access_token_that_ends_in_the_middle_is_not_noticed(shop: Shop) -> None:
-    shop.keap.fail_next(401, on="POST")
+    shop.keap.refuse(401, on="POST")
     assert shop.thank().state is RunState.DONE
     assert (shop.done(), shop.keap.gate.refreshes) == ((["thanked"], 1), 1)
 
@@ -162,7 +164,7 @@ def test_a_run_waits_while_access_is_revoked_and_goes_on_once_it_is_granted_agai
 
 
 def test_no_address_and_no_token_lies_open_in_the_record(shop: Shop, tmp_path: Path) -> None:
-    shop.keap.fail_next(500, on="POST", body=ANNA.encode())
+    shop.keap.fail_next(Fault(answer=Answer(500, ANNA.encode())), on="POST")
     shop.thank()
     shop.go_on(timedelta(minutes=10))
     tokens = shop.tokens.read()

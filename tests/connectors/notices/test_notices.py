@@ -146,7 +146,7 @@ class Address(StubServer):
     def revoke(self) -> None:
         self.open = False
 
-    def reply(self, method: str, path: str, given: Mapping[str, Any]) -> tuple[int, bytes]:
+    def answer(self, method: str, path: str, given: Mapping[str, Any]) -> tuple[int, Any]:
         return 200, b"ok"
 
 
