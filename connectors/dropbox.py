@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import BaseModel, Field, FilePath, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from orchestrator.capabilities import Asset, FileLinks, Link
 from orchestrator.capabilities.files import AssetKey
@@ -28,6 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.toolkit import within
+from orchestrator.toolkit.settings import BaseUrl, NetworkSettings
 from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
 
 if TYPE_CHECKING:
@@ -42,10 +43,9 @@ AUTHORIZE_URL = "https://www.dropbox.com/oauth2/authorize"
 SCOPES = "files.metadata.read files.content.read sharing.read sharing.write"
 _API = "https://api.dropboxapi.com"
 """Where the client library always goes; ``api_url`` stands in its place."""
-_ADDRESS = r"^https?://[^\s?#/]+(/[^\s?#]*)?$"
 
 
-class DropboxSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class DropboxSettings(NetworkSettings, frozen=True):
     """Which app, which folder, and what kind of links."""
 
     app_key: Annotated[str, Field(min_length=1)]
@@ -58,10 +58,7 @@ class DropboxSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_erro
     links: Literal["temporary", "shared"] = "temporary"
     """``temporary`` links live 4 hours. ``shared`` ones live as long as the process asks, are the same for all
     customers, and need a plan that lets links expire; where it does not, temporary ones are issued."""
-    api_url: Annotated[str, StringConstraints(pattern=_ADDRESS)] = _API
-    ca_file: FilePath | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    """Total time for one operation."""
+    api_url: BaseUrl = _API
     known_asset: AssetKey | None = None
     """A file that is always there; ``check`` looks for it."""
 
@@ -76,10 +73,9 @@ class DropboxFiles:
     def __init__(self, settings: DropboxSettings) -> None:
         self._settings = settings
         self._store = TokenStore(path=settings.token_file)
-        self._limit = timedelta(seconds=settings.timeout_seconds)
         # A temporary link is simply issued again; a file has its shared link once.
         doubt = DoubtClass.PURE if settings.links == "temporary" else DoubtClass.NATURAL
-        self.settlements = {"link_to": Settlement(doubt=doubt, timeout=self._limit)}
+        self.settlements = {"link_to": Settlement(doubt=doubt, timeout=settings.timeout)}
         self._verifier = ""
         self._place = f"Dropbox folder {settings.folder or '/'!r}"
 
@@ -190,7 +186,7 @@ class DropboxFiles:
                     raise
                 return question(self._client(self._store.renewed(tokens, self._refreshed)))
 
-        return self._explained(lambda: within(self._limit, ask))
+        return self._explained(lambda: within(self._settings.timeout, ask))
 
     def _explained(self, ask: Callable[[], T]) -> T:
         from dropbox.exceptions import DropboxException

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import uuid4
 
-from pydantic import AfterValidator, BaseModel, Field, FilePath, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError
 
 from orchestrator.capabilities import Notice, Notifier, Receipt
 from orchestrator.errors import ConnectorError, Unavailable
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.toolkit.http import BaseUrl, HttpSettings, HttpSystem
+from orchestrator.toolkit.http import HttpSettings, HttpSystem
+from orchestrator.toolkit.settings import BaseUrl, NetworkSettings
 from orchestrator.toolkit.standard_webhooks import signing_key
 
 _SHORTEST_KEY = 24
@@ -50,14 +51,10 @@ Url = Annotated[SecretStr, AfterValidator(_web_address)]
 """An address that may hold a secret."""
 
 
-class PostSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class PostSettings(NetworkSettings, frozen=True):
     """Where notices are posted to."""
 
     url: Url
-    ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of the system's."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    """Total time for one call."""
 
 
 class WebhookSettings(PostSettings, frozen=True):

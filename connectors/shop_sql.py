@@ -30,6 +30,7 @@ from orchestrator.errors import (
 from orchestrator.plugins import Connector, RegisterConnector, hookimpl
 from orchestrator.toolkit import within
 from orchestrator.toolkit.known_record import KnownRecord
+from orchestrator.toolkit.settings import TimeSettings
 
 _LITERAL_OR_COMMENT = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""", re.DOTALL | re.VERBOSE
@@ -61,7 +62,7 @@ def _asks_for_one_email(query: str) -> str:
     return query
 
 
-class ShopSqlSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class ShopSqlSettings(TimeSettings, frozen=True):
     """Which database, and how it is asked."""
 
     url: Annotated[SecretStr, AfterValidator(_is_a_url)]
@@ -74,8 +75,6 @@ class ShopSqlSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_erro
     ``product``, ``asset``, ``email`` (the address on the order), ``bought_on``, ``refunded`` (0 or 1) and, if
     there is one, ``name``.
     """
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    """Total time for one look-up."""
     known_email: Annotated[str | None, Field(repr=False)] = None
     """A customer who is always there: with one, nothing is believed of a database that hides their purchases."""
 
@@ -203,7 +202,7 @@ class ShopSqlOrders:
     def _ask(self, email: str) -> list[dict[str, Any]]:
         running: list[Connection] = []
         try:
-            return within(timedelta(seconds=self._settings.timeout_seconds), lambda: self._rows(email, running))
+            return within(self._settings.timeout, lambda: self._rows(email, running))
         except sql.SQLAlchemyError as error:
             raise _refusal(error, self._place) from error
         except UnicodeError as error:

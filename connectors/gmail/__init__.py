@@ -46,7 +46,7 @@ class GmailAccount:
         self._mailbox = GmailMailbox(max_size_bytes=settings.max_size_bytes, timeout_seconds=settings.timeout_seconds)
         by_message_id = Settlement(
             doubt=DoubtClass.PROBE,
-            timeout=timedelta(seconds=settings.timeout_seconds),
+            timeout=settings.timeout,
             visibility_delay=timedelta(seconds=settings.visibility_delay_seconds),
             probe=self.find_sent,
         )

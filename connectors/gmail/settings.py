@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, FilePath, SecretStr, StringConstraints, field_validator, model_validator
 
 from orchestrator.capabilities import EmailAddress
+from orchestrator.toolkit.settings import NetworkSettings, Seconds
 from orchestrator_connectors.mail.settings import DOMAIN, is_local, mailbox
 
 SEND = "https://www.googleapis.com/auth/gmail.send"
@@ -48,7 +49,7 @@ class ServiceAccountSettings(BaseModel, frozen=True, extra="forbid", hide_input_
         return text and mailbox(text).addr_spec
 
 
-class GmailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class GmailSettings(NetworkSettings, frozen=True):
     """One account, and one of two credentials to use it."""
 
     address: str
@@ -60,9 +61,7 @@ class GmailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
     endpoint_url: Url = "https://gmail.googleapis.com"
     auth_url: Url = "https://accounts.google.com/o/oauth2/v2/auth"
     token_url: Url = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
-    ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of certifi's."""
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    timeout_seconds: Seconds = 30
     """Total time for one operation, with everything that it asks Gmail for."""
     visibility_delay_seconds: float = Field(default=90, ge=0)
     """How long Gmail may take until its search finds a sent mail."""

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 
 from orchestrator.capabilities import EmailAddress
 from orchestrator.capabilities.files import AssetKey
-from orchestrator.toolkit.http import BaseUrl, HttpSettings
+from orchestrator.toolkit.http import HttpSettings
+from orchestrator.toolkit.settings import BaseUrl, Seconds
 
 
 def _fits_a_header(secret: SecretStr) -> SecretStr:
@@ -45,7 +46,7 @@ class KeapSettings(HttpSettings, frozen=True):
     authorize_url: BaseUrl = "https://accounts.infusionsoft.com/app/oauth/authorize"
     redirect_uri: BaseUrl | None = None
     """The app's own HTTPS address in Keap's developer portal, if Keap does not send a browser back to this machine."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 20
+    timeout_seconds: Seconds = 20
     """Total time for one operation, which may take several calls."""
     visibility_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
     """So long after a time-out a note that is not there is believed not to come any more."""

@@ -37,7 +37,7 @@ class MailAccount:
         looks_up = imap is not None and imap.sent_folder is not None
         settlement = Settlement(
             doubt=DoubtClass.PROBE if looks_up else DoubtClass.NONE,
-            timeout=timedelta(seconds=settings.timeout_seconds),
+            timeout=settings.timeout,
             visibility_delay=timedelta(seconds=settings.visibility_delay_seconds),
             probe=self.find_sent if looks_up else None,
         )

@@ -34,9 +34,7 @@ class MailTokens:
     def __init__(self, settings: OAuthSettings, *, timeout_seconds: float) -> None:
         self._settings = settings
         self._store = TokenStore(path=settings.token_file)
-        endpoint = HttpSettings(
-            base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=min(timeout_seconds, 300)
-        )
+        endpoint = HttpSettings(base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=timeout_seconds)
         self._endpoint = HttpSystem("token endpoint", endpoint, setting="oauth.token_url")
         self._refused: Tokens | None = None
         self._verifier = ""

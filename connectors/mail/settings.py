@@ -11,9 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
-    FilePath,
     SecretStr,
     StringConstraints,
     field_validator,
@@ -21,7 +19,7 @@ from pydantic import (
 )
 
 from orchestrator.capabilities import EmailAddress
-from orchestrator.toolkit.http import BaseUrl
+from orchestrator.toolkit.settings import BaseUrl, Seconds, TimeSettings, TrustSettings
 
 DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _SPEAKS_TLS_AT_ONCE = {465: 587, 993: 143}
@@ -56,15 +54,13 @@ Line = Annotated[str, AfterValidator(_one_line)]
 SecretLine = Annotated[SecretStr, AfterValidator(_secret_line)]
 
 
-class ServerSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class ServerSettings(TrustSettings, frozen=True):
     """How one server is reached."""
 
     host: Annotated[str, AfterValidator(_host_name)]
     port: int = Field(ge=1, le=65535)
     security: Literal["tls", "starttls", "plain"] = "tls"
     """``tls`` from the first byte (RFC 8314), ``starttls`` after a greeting, ``plain`` on this computer."""
-    ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of the system's."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -127,7 +123,7 @@ class ImapSettings(ServerSettings, frozen=True):
         return self
 
 
-class OAuthSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class OAuthSettings(TrustSettings, frozen=True):
     """How logins get a token instead of a password; ``orchestrator connections authorize`` gets the first one."""
 
     token_url: BaseUrl
@@ -140,11 +136,9 @@ class OAuthSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors
     """What is asked for, for example https://mail.google.com/."""
     token_file: Path
     """Where the tokens are kept, on a disk that all workers of this connection share."""
-    ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of the system's, at the token endpoint."""
 
 
-class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class MailSettings(TimeSettings, frozen=True):
     """One account: mail out by SMTP, and mail in by IMAP if it is configured."""
 
     address: str
@@ -155,7 +149,7 @@ class MailSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=
     """With it, both servers are logged in to with a token."""
     notices_to: EmailAddress | None = None
     """Who is told what stopped, if this account answers ``notifier``."""
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    timeout_seconds: Seconds = 30
     """Total time for one operation, from the connection to the last answer."""
     max_size_bytes: int = Field(default=25 * 1024 * 1024, ge=1024)
     """Of a larger mail only the headers are read."""

@@ -44,8 +44,7 @@ class S3Files:
         if find_spec("botocore") is None:
             raise ConfigurationError("the s3 connector needs boto3: pip install 'process-orchestrator[s3]'")
         self._settings = settings
-        self._limit = timedelta(seconds=settings.timeout_seconds)
-        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE, timeout=self._limit)}
+        self.settlements = {"link_to": Settlement(doubt=DoubtClass.PURE, timeout=settings.timeout)}
         self._made = _Made()
         self._place = f"bucket {settings.bucket!r} at {settings.endpoint_url or f'S3 in {settings.region}'}"
 
@@ -102,7 +101,7 @@ class S3Files:
 
     def _ask(self, question: Callable[[], T], *, effect: bool = False) -> T:
         """Ask within the time that one call may take."""
-        return self._say(lambda: within(self._limit, question), effect=effect)
+        return self._say(lambda: within(self._settings.timeout, question), effect=effect)
 
     def _say(self, question: Callable[[], T], *, effect: bool = False) -> T:
         """Say in the orchestrator's words what goes wrong."""

@@ -11,13 +11,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    FilePath,
     SecretStr,
     StringConstraints,
     model_validator,
 )
 
 from orchestrator.capabilities.files import AssetKey
+from orchestrator.toolkit.settings import NetworkSettings
 
 _ENDPOINT = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?$"
 _LONGEST_KEY = 1024
@@ -55,7 +55,7 @@ class S3Role(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """How long a session lasts: no longer than the role allows, and 1 if a role takes on this one."""
 
 
-class S3Settings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class S3Settings(NetworkSettings, frozen=True):
     """Which bucket, where, as whom, and which of its objects."""
 
     bucket: Annotated[str, Field(min_length=3)]
@@ -80,9 +80,6 @@ class S3Settings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=Tr
     """Taken on with the credential; its sessions sign the links."""
     least_link_minutes: Annotated[float, Field(ge=1, le=660)] = 10
     """A session that leaves a link less than this is renewed first."""
-    ca_file: FilePath | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    """Total time for one call."""
     known_asset: AssetKey | None = None
     """A file that is always there; ``check`` downloads its first byte."""
 

@@ -94,13 +94,17 @@ def _values() -> list[type[Value]]:
 
 
 def _value(value: type[BaseModel]) -> dict[str, Any]:
-    """Describe the fields of a value as they are written, with the strings below them."""
-    told = _strings_below(ast.parse(textwrap.dedent(inspect.getsource(value))).body[0])
+    """Describe the fields of a value as they are written, inherited ones too, with the strings below them."""
+    kinds: dict[str, Any] = {}
+    told: dict[str, str] = {}
+    for each in reversed(value.__mro__[: value.__mro__.index(BaseModel)]):
+        kinds |= vars(each).get("__annotations__", {})
+        told |= _strings_below(ast.parse(textwrap.dedent(inspect.getsource(each))).body[0])
     title = first_paragraph(value)
     fields = [
         {
             "name": name,
-            "kind": str(vars(value)["__annotations__"][name]),
+            "kind": str(kinds[name]),
             "default": "" if field.is_required() else repr(field.get_default(call_default_factory=True)),
             "told": " ".join((told.get(name) or field.description or "").split()),
         }

@@ -15,22 +15,21 @@ from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from weakref import finalize
 
 import httpx
-from pydantic import BaseModel, Field, FilePath, StringConstraints
 
 from orchestrator.errors import AccessDenied, Rejected, Unavailable
 from orchestrator.toolkit.deadline import TimeLimit, within
 from orchestrator.toolkit.http_failures import failure, refusal
+from orchestrator.toolkit.settings import BaseUrl, NetworkSettings
 
-__all__ = ["BaseUrl", "Exchange", "HttpSettings", "HttpSystem", "failure", "refusal"]
+__all__ = ["Exchange", "HttpSettings", "HttpSystem", "failure", "refusal"]
 
 T = TypeVar("T")
 Headers = Callable[[], Mapping[str, str]]
 """Called for each request: the credential may have been renewed meanwhile."""
-BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#/]+(/[^\s?#]*)?$", strip_whitespace=True)]
 
 _DISCARD_UNSENT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """What a closed connection has not sent yet must not arrive long after the outcome was judged."""
@@ -38,15 +37,11 @@ _GIVE_UP_AFTER: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 """tcp(7): data that the other side has not taken after so many milliseconds is dropped, with the connection."""
 
 
-class HttpSettings(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+class HttpSettings(NetworkSettings, frozen=True):
     """What every connector that speaks HTTP can be told; inherit from it (with ``frozen=True``)."""
 
     base_url: BaseUrl
     """Scheme, host and what stands before each path, so that a local stand-in can take the system's place."""
-    ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of the system's."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    """Total time for one call."""
 
 
 class HttpSystem:
@@ -75,7 +70,7 @@ class HttpSystem:
         It is twice its total time: what the system does not take for that long is dropped, even if this process
         stands still then.
         """
-        return 2 * timedelta(seconds=self._settings.timeout_seconds)
+        return 2 * self._settings.timeout
 
     def read(self, path: str, *, query: Mapping[str, str] | None = None, about_one: bool = False) -> Any:
         """Get a document.

@@ -88,7 +88,7 @@ def story(tmp_path: Path, files: ObjectStore, post: MailServer, gmail: GmailServ
         "CONNECTIONS__GMAIL__APP__TOKEN_FILE": str(tmp_path / "token"),
         "CONNECTIONS__GMAIL__ENDPOINT_URL": gmail.url,
         "CONNECTIONS__GMAIL__TOKEN_URL": f"{gmail.url}/token",
-        "CONNECTIONS__GMAIL__SETTLE_SECONDS": "60",
+        "CONNECTIONS__GMAIL__VISIBILITY_DELAY_SECONDS": "60",
         "BINDINGS__MAILER": "gmail",
         "MAILBOXES__SUPPORT__CONNECTION": "gmail",
     }
