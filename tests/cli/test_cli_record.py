@@ -60,7 +60,7 @@ def test_an_effect_that_happened_twice_is_listed_with_both_receipts(office: Offi
         second = {"outcome": "success", "via": Cause.SUCCEED, "attempt": 2, "answer": {"reference": "<second@shop>"}}
         late = Draft(kind=LATE, context=outcome.context, data=second)
         record.trail.append_alone(tx, late_chain(run_id, 1), late, record.clock())
-        report_duplicate(tx, record.trail, late, fence=1, now=record.clock())
+        report_duplicate(tx, record.trail, late, fence=1, newest_fence=lambda: 1, now=record.clock())
     first, other = console("effects", "twice", "--private", "--json").json
     assert (first["effect_id"], first["attempt"], other["attempt"]) == (outcome.context.effect_id, 1, 2)
     assert first["answer"]["reference"]

@@ -11,7 +11,7 @@ from orchestrator.capabilities import Private, Receipt, Recipient, effect
 from orchestrator.errors import RunFailed, RunParked
 from orchestrator.kernel.admission import Held, LeftOut, Request
 from orchestrator.kernel.steps import Bound
-from orchestrator.plugins import Capabilities, Capability
+from orchestrator.plugins import Capabilities, Capability, Settlement
 from orchestrator.plugins.standard import STANDARD
 from orchestrator.record.record import Record
 from orchestrator.record.tables import customer_case
@@ -22,12 +22,17 @@ class Texter(Protocol):
     """The system that sends text messages."""
 
     @effect(reaches=lambda number, text: Recipient(number, acknowledges=text == "We have it."))
-    def text(self, number: Private[str], text: Private[str], *, effect_id: str | None = None) -> Receipt:
+    def text(self, number: Private[str], text: Private[str]) -> Receipt:
         """Send a text message."""
         ...
 
 
 class TextingSystem(FakeSystem):
+    @property
+    def settlements(self) -> dict[str, Settlement]:
+        declared = super().settlements
+        return {**declared, "text": declared["send"]}
+
     def text(self, number: str, text: str, *, effect_id: str | None = None) -> Receipt:
         return self._act("text", effect_id)
 
