@@ -173,9 +173,9 @@ def _install_plugin(data: Path) -> None:
     about = data / "plugins" / "leaky-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: leaky\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(
-        "[orchestrator.connectors]\nleaky = leaky\n[orchestrator.processes]\nleaky = leaky\n"
-    )
+    groups = ("orchestrator.connectors", "orchestrator.processes")
+    lines = [f"[{group}]\nleaky = tests.support.leaky_plugin\n" for group in groups]
+    (about / "entry_points.txt").write_text("".join(lines))
 
 
 def test_one_command_starts_everything_and_says_where_it_is(up: Up) -> None:
