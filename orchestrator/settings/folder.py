@@ -13,7 +13,7 @@ from pydantic import BaseModel
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///(?:file:)?)(?!/|file:|:memory:)(.+)", re.DOTALL)
 
 
-def placed(value: object, hint: object, folder: Path) -> Any:
+def placed(value: object, hint: object, folder: Path, *, defaults: bool = True) -> Any:
     """Return what a setting was given as, with every relative path in it counted from the folder.
 
     Paths are the text of fields that are typed so, and those of SQLite URLs, wherever they stand.
@@ -22,6 +22,7 @@ def placed(value: object, hint: object, folder: Path) -> Any:
         value: As it was written: text, a number, a list or a section.
         hint: The type of its field, or several; a model for a section.
         folder: The folder of the configuration file.
+        defaults: Whether paths that sections leave to their defaults are filled in.
     """
     match value:
         case str() if any(issubclass(kind, PurePath) for kind in _kinds(hint)):
@@ -29,10 +30,10 @@ def placed(value: object, hint: object, folder: Path) -> Any:
         case str():
             return _SQLITE.sub(lambda url: f"{url[1]}{folder / url[2]}", value)
         case dict():
-            given = {**_default_places(hint), **value}
-            return {name: placed(each, _below(hint, name), folder) for name, each in given.items()}
+            given = {**_default_places(hint), **value} if defaults else value
+            return {name: placed(each, _below(hint, name), folder, defaults=defaults) for name, each in given.items()}
         case list():
-            return [placed(each, _below(hint, 0), folder) for each in value]
+            return [placed(each, _below(hint, 0), folder, defaults=defaults) for each in value]
         case _:
             return value
 

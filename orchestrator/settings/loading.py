@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
 
 from orchestrator.settings.exposure import exposed
 from orchestrator.settings.folder import placed
@@ -17,9 +17,7 @@ from orchestrator.settings.model import Settings
 from orchestrator.settings.places import Origins, written
 from orchestrator.settings.problems import Problem, configuration_error, problems_in
 from orchestrator.settings.section import secrets_at
-from orchestrator.settings.sources import SECRETS_DIR, Named, NamedSource, from_directory, from_environment
-
-_SECTIONS = list(Settings.model_fields)
+from orchestrator.settings.sources import SECRETS_DIR, EnvironmentSource, SecretsSource
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -39,12 +37,14 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     """
     variables, folder = os.environ if environment is None else environment, path.absolute().parent
     document, problems = _read(path)
-    given, secrets = from_environment(variables, _SECTIONS), _secrets(folder, variables)
+    given, secrets = EnvironmentSource(folder, variables), SecretsSource(folder, variables.get(SECRETS_DIR))
     problems += given.problems + secrets.problems
     origins = Origins(str(path), document or {}, {**secrets.names, **given.names})
     if document is not None:
         try:
-            settings = _merged(document, secrets, given, folder)
+            # Default paths are filled in beside the file's, below all that was given.
+            file = InitSettingsSource(Settings, placed(document, Settings, folder))
+            settings = Settings(_build_sources=((given, secrets, file), {}))
         except ValidationError as exc:
             problems += problems_in(exc, Settings, lambda place: f"{origins.of(place)}: {written(place)}")
         else:
@@ -53,7 +53,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
         raise configuration_error(problems)
     settings._origins = origins  # noqa: SLF001 (known only here, and no field of the file)
     settings._folder = folder  # noqa: SLF001
-    settings._secrets = tuple(secrets.values.values())  # noqa: SLF001
+    settings._secrets = tuple(secrets.env_vars.values())  # noqa: SLF001
     return settings
 
 
@@ -71,39 +71,3 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
 
 def _reason(exc: ValueError | RecursionError) -> str:
     return str(exc) if isinstance(exc, tomllib.TOMLDecodeError) else "a value is too long or nested too deeply"
-
-
-def _secrets(folder: Path, variables: Mapping[str, str]) -> Named:
-    chosen = variables.get(SECRETS_DIR)
-    directory = folder / (chosen or "secrets")
-    if directory.is_dir():
-        return from_directory(directory, _SECTIONS)
-    problem = Problem(f"environment variable {SECRETS_DIR}", "names no directory", "create it, or unset the variable")
-    return Named(problems=[problem] if chosen else [])
-
-
-def _merged(document: dict[str, Any], secrets: Named, given: Named, folder: Path) -> Settings:
-    class Sourced(Settings):
-        @model_validator(mode="before")
-        @classmethod
-        def _count_paths_from_the_file(cls, merged: dict[str, Any]) -> Any:
-            return placed(merged, Settings, folder)
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                NamedSource(settings_cls, given.values),
-                NamedSource(settings_cls, secrets.values),
-                InitSettingsSource(settings_cls, init_kwargs=document),
-            )
-
-    sourced = Sourced()
-    # What was read is a plain Settings again: equal to others, and free of its sources.
-    return Settings.model_construct(sourced.model_fields_set, **dict(sourced))

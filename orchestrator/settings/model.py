@@ -15,7 +15,7 @@ from orchestrator.capabilities import EmailAddress
 from orchestrator.schedule import Schedule
 from orchestrator.settings.exposure import exposed
 from orchestrator.settings.folder import placed
-from orchestrator.settings.places import Origins, written
+from orchestrator.settings.places import DELIMITER, Origins, written
 from orchestrator.settings.problems import Problem
 from orchestrator.settings.section import Section, from_json, http_url, secrets_at, secrets_in
 from orchestrator.settings.webhooks import GatewaySettings, WebhookSettings
@@ -226,7 +226,9 @@ class Settings(BaseSettings):
     Made by ``load_settings``. Made by hand, it reads neither the environment nor a file.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, case_sensitive=True, env_nested_delimiter=DELIMITER
+    )
 
     store: StoreSettings = StoreSettings()
     prefect: PrefectSettings = PrefectSettings()
@@ -249,16 +251,9 @@ class Settings(BaseSettings):
     _secrets: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic-settings calls it by these names)
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing but what is handed in."""
-        return (init_settings,)
+        return (sources["init_settings"],)
 
     def schedule_of(self, process: str, declared: Schedule | None) -> Schedule | None:
         """Return when a process runs by itself, None if it does not.

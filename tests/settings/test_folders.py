@@ -20,6 +20,8 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.plugins.host import PluginHost
 from orchestrator.record.record import open_record
 from orchestrator.record.store import Store
+from orchestrator.settings import Settings
+from orchestrator.settings.section import Section
 from tests.support.configurations import load
 from tests.support.console import Console, Said
 from tests.support.plugins import SHELF, Shelf, ShelfSettings, offering
@@ -187,3 +189,11 @@ def test_a_deployment_says_where_the_configuration_lies_and_nothing_else(
     assert chosen.job_variables == {"image": "i", "env": {CONFIG_VARIABLE: "/etc/o.toml"}}
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "none.toml"))
     assert lost_download.to_deployment("mine").job_variables == {}
+
+
+def test_default_paths_are_in_sections_alone_that_need_not_be_written() -> None:
+    """They are filled in beside the file's: a section that a variable alone gives would not get them."""
+    sections = Section.__subclasses__()
+    having = {each for each in sections if any(isinstance(f.default, Path) for f in each.model_fields.values())}
+    assert having
+    assert having <= {type(field.default) for field in Settings.model_fields.values()}

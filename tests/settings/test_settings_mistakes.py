@@ -24,6 +24,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "too deep": (f"a = {'[' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; mend"]),
     "too long": (f"a = {'1' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; mend"]),
     "unknown section": ("[conections.shop]", ['o.toml: [conections]: is no section; did you mean "connections"?']),
+    "section in capitals": (
+        "[Store]\nurl = 'sqlite:///x.db'",
+        ['o.toml: [Store]: is no section; did you mean "store"?'],
+    ),
     "underscored section": ("[_secrets_dir]", ["o.toml: [_secrets_dir]: is no section; known: a"]),
     "unknown field": ("store.key_fil = 'k'", ['o.toml: [store] key_fil: is no setting; did you mean "key_file"?']),
     "field like no other": ("store.x = 1", ["o.toml: [store] x: is no setting; known: key_file, url"]),
