@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -28,8 +25,10 @@ from orchestrator.errors import (
 )
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
 from orchestrator.toolkit import within
+from orchestrator.toolkit.http import HttpSettings
+from orchestrator.toolkit.oauth import OAuthAccess, OAuthApp, TokenEndpoint
 from orchestrator.toolkit.settings import BaseUrl, NetworkSettings
-from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.toolkit.tokens import Tokens
 
 if TYPE_CHECKING:
     from dropbox import Dropbox
@@ -72,11 +71,20 @@ class DropboxFiles:
 
     def __init__(self, settings: DropboxSettings) -> None:
         self._settings = settings
-        self._store = TokenStore(path=settings.token_file)
+        url = f"{settings.api_url}/oauth2/token"
+        reached = HttpSettings(base_url=url, ca_file=settings.ca_file, timeout_seconds=settings.timeout_seconds)
+        app = OAuthApp(
+            client_id=settings.app_key,
+            client_secret=settings.app_secret,
+            authorize_url=AUTHORIZE_URL,
+            scope=SCOPES,
+            more={"token_access_type": "offline"},
+        )
+        endpoint = TokenEndpoint("Dropbox", reached, setting="api_url", secrets="app_key or app_secret")
+        self._access = OAuthAccess(app, settings.token_file, endpoint)
         # A temporary link is simply issued again; a file has its shared link once.
         doubt = DoubtClass.PURE if settings.links == "temporary" else DoubtClass.NATURAL
         self.settlements = {"link_to": Settlement(doubt=doubt, timeout=settings.timeout)}
-        self._verifier = ""
         self._place = f"Dropbox folder {settings.folder or '/'!r}"
 
     def exists(self, asset: Asset) -> bool:
@@ -113,24 +121,11 @@ class DropboxFiles:
 
     def authorization_url(self, redirect_uri: str, state: str) -> str:
         """Say where a person grants access (dropbox.com/developers/documentation/http, "/oauth2/authorize")."""
-        self._verifier = secrets.token_urlsafe(64)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(self._verifier.encode()).digest()).rstrip(b"=").decode()
-        asked = {
-            "client_id": self._settings.app_key,
-            "response_type": "code",
-            "token_access_type": "offline",
-            "scope": SCOPES,
-            "redirect_uri": redirect_uri,
-            "state": state,
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        }
-        return f"{AUTHORIZE_URL}?{urlencode(asked)}"
+        return self._access.authorization_url(redirect_uri, state)
 
     def redeem(self, code: str, redirect_uri: str) -> str:
         """Exchange the code for tokens, and keep them."""
-        grant = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
-        self._store.keep(self._granted({**grant, "code_verifier": self._verifier}))
+        self._access.redeem(code, redirect_uri)
         return f"Access is granted; it is kept in {self._settings.token_file}. Now run: orchestrator check"
 
     def _path(self, asset: Asset) -> str:
@@ -178,13 +173,13 @@ class DropboxFiles:
         from dropbox.exceptions import AuthError
 
         def ask() -> T:
-            tokens = self._store.fresh(self._refreshed)
+            tokens = self._access.fresh()
             try:
                 return question(self._client(tokens))
             except AuthError as exc:
                 if not (exc.error and exc.error.is_expired_access_token()):
                     raise
-                return question(self._client(self._store.renewed(tokens, self._refreshed)))
+                return question(self._client(self._access.renewed(tokens)))
 
         return self._explained(lambda: within(self._settings.timeout, ask))
 
@@ -235,29 +230,6 @@ class DropboxFiles:
         session = AtOurUrl()
         session.verify = True if self._settings.ca_file is None else str(self._settings.ca_file)
         return session
-
-    def _refreshed(self, tokens: Tokens) -> Tokens:
-        return self._granted({"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}, before=tokens)
-
-    def _granted(self, grant: dict[str, str], before: Tokens | None = None) -> Tokens:
-        """Ask for tokens (RFC 6749 5)."""
-        secret = self._settings.app_secret
-        app = {"client_id": self._settings.app_key} | ({"client_secret": secret.get_secret_value()} if secret else {})
-        asked_at = datetime.now(UTC)
-        answer = self._explained(
-            lambda: self._session.post(f"{_API}/oauth2/token", data=app | grant, timeout=self._settings.timeout_seconds)
-        )
-        if answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED):
-            raise AccessDenied(
-                "Dropbox refuses the app or its token: correct app_key and app_secret, or authorise again"
-            )
-        if not answer.ok:
-            raise Unavailable(f"Dropbox gave no token ({answer.status_code})", no_effect=True)
-        try:
-            document = answer.json()
-        except ValueError as exc:
-            raise Unavailable("Dropbox gave no token: its answer is no JSON", no_effect=True) from exc
-        return tokens_from(document, now=asked_at, before=before)
 
 
 @hookimpl

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import secrets
-from base64 import urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
-from hashlib import sha256
 from importlib.util import find_spec
 from threading import Lock
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from orchestrator.capabilities import Mailbox, Mailer, MailPage, Notice, Notifier, OutgoingMail, Receipt
 from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
 from orchestrator.plugins import Connector, DoubtClass, RegisterConnector, Settlement, hookimpl
-from orchestrator.toolkit.tokens import TokenStore, tokens_from
+from orchestrator.toolkit.oauth import OAuthAccess, OAuthApp
 from orchestrator_connectors.gmail.mailbox import GmailMailbox
 from orchestrator_connectors.gmail.settings import SCOPES, AppSettings, GmailSettings, ServiceAccountSettings
 from orchestrator_connectors.mail.message import compose, message_id, tell
@@ -52,7 +48,6 @@ class GmailAccount:
         )
         self.settlements = {"send": by_message_id, "notify": by_message_id}
         self._making_client = Lock()
-        self._verifier = ""
 
     def send(self, mail: OutgoingMail, *, effect_id: str | None = None) -> Receipt:
         """Send the mail, below the one that it answers if that lies in this account.
@@ -109,23 +104,7 @@ class GmailAccount:
         Raises:
             ConfigurationError: This connection has a service account.
         """
-        app = self._app
-        self._verifier = secrets.token_urlsafe(64)
-        challenge = urlsafe_b64encode(sha256(self._verifier.encode()).digest()).rstrip(b"=").decode()
-        query = {
-            "client_id": app.client_id,
-            "redirect_uri": redirect_uri,
-            "response_type": "code",
-            "scope": " ".join(SCOPES),
-            "state": state,
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-            "access_type": "offline",
-            # Else Google gives no refresh token to an app that was granted access before.
-            "prompt": "consent",
-            "login_hint": self._settings.sender.addr_spec,
-        }
-        return f"{self._settings.auth_url}?{urlencode(query)}"
+        return self._access.authorization_url(redirect_uri, state)
 
     def redeem(self, code: str, redirect_uri: str) -> str:
         """Exchange the code, and store the token.
@@ -133,22 +112,29 @@ class GmailAccount:
         Raises:
             ConnectorError: Google refuses it, or a scope was not granted.
         """
-        app = self._app
-        form = {
-            "grant_type": "authorization_code",
-            "client_id": app.client_id,
-            "client_secret": app.client_secret.get_secret_value(),
-            "code": code,
-            "code_verifier": self._verifier,
-            "redirect_uri": redirect_uri,
-        }
-        asked = datetime.now(UTC)
-        answer = self._client.ask(lambda gmail: gmail.redeem(self._settings.token_url, form))
-        granted = str(answer.get("scope", "")).split()
-        if missing := [scope for scope in SCOPES if scope not in granted]:
-            raise AccessDenied(f"{' and '.join(missing)} was not granted: start again, and tick every box")
-        TokenStore(path=app.token_file).keep(tokens_from(answer, now=asked))
-        return f"Access to read and to send is granted; it is kept in {app.token_file}. Now run: orchestrator check"
+        self._access.redeem(code, redirect_uri)
+        file = self._access.store.path
+        return f"Access to read and to send is granted; it is kept in {file}. Now run: orchestrator check"
+
+    @cached_property
+    def _access(self) -> OAuthAccess:
+        app = OAuthApp(
+            client_id=self._app.client_id,
+            client_secret=self._app.client_secret,
+            authorize_url=self._settings.auth_url,
+            scope=" ".join(SCOPES),
+            more={
+                "access_type": "offline",
+                # Else Google gives no refresh token to an app that was granted access before.
+                "prompt": "consent",
+                "login_hint": self._settings.sender.addr_spec,
+            },
+        )
+
+        def ask(form: dict[str, str]) -> object:
+            return self._client.ask(lambda gmail: gmail.redeem(self._settings.token_url, form))
+
+        return OAuthAccess(app, self._app.token_file, ask)
 
     @property
     def _app(self) -> AppSettings:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from datetime import UTC, datetime
 from typing import Protocol
-from urllib.parse import urlencode
 
-import httpx
-
-from orchestrator.errors import AccessDenied, ConfigurationError, Rejected
-from orchestrator.toolkit.http import HttpSettings, HttpSystem
-from orchestrator.toolkit.tokens import Tokens, TokenStore, tokens_from
+from orchestrator.errors import AccessDenied, ConfigurationError
+from orchestrator.toolkit.http import HttpSettings
+from orchestrator.toolkit.oauth import OAuthAccess, OAuthApp, TokenEndpoint
+from orchestrator.toolkit.tokens import Tokens
 from orchestrator_connectors.keap.settings import KeapSettings
 
 _KEY_HEADER = "X-Keap-API-Key"
@@ -58,73 +54,39 @@ class AppAccess:
     def __init__(self, settings: KeapSettings) -> None:
         if settings.client_id is None or settings.client_secret is None or settings.token_file is None:
             raise ConfigurationError("this connection has an api_key; only an app (client_id) is authorised")
-        self._settings = settings
-        self._client = (settings.client_id, settings.client_secret.get_secret_value())
-        self._store = TokenStore(path=settings.token_file)
-        endpoint = HttpSettings(
-            base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=self._store.patience.total_seconds()
+        self._redirect_uri = settings.redirect_uri
+        app = OAuthApp(
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+            authorize_url=settings.authorize_url,
+            more={"scope": "full"},  # it answers with another name of that
+            pkce=False,
         )
-        self._endpoint = HttpSystem("Keap's token endpoint", endpoint, setting="token_url")
+        # It has more time than an operation: the answer may hold the only valid refresh token.
+        reached = HttpSettings(base_url=settings.token_url, ca_file=settings.ca_file, timeout_seconds=60)
+        endpoint = TokenEndpoint(
+            "Keap's token endpoint", reached, setting="token_url", secrets="client_secret", basic_refresh=True
+        )
+        self._access = OAuthAccess(app, settings.token_file, endpoint)
 
     def headers(self) -> dict[str, str]:
         """Return an access token that is valid for a while."""
-        return _bearer(self._store.fresh(self._refresh))
+        return _bearer(self._access.fresh())
 
     def renewed(self, refused: dict[str, str]) -> dict[str, str]:
         """Refresh the access token, unless somebody has done so already."""
-        tokens = self._store.read()
-        return _bearer(self._store.renewed(tokens, self._refresh) if _bearer(tokens) == refused else tokens)
+        tokens = self._access.store.read()
+        return _bearer(self._access.renewed(tokens) if _bearer(tokens) == refused else tokens)
 
     def authorization_url(self, redirect_uri: str, state: str) -> str:
         """Return the page on which a person lets the app in."""
-        question = {
-            "client_id": self._client[0],
-            "redirect_uri": self._redirect_uri(redirect_uri),
-            "response_type": "code",
-            "scope": "full",
-            "state": state,
-        }
-        return f"{self._settings.authorize_url}?{urlencode(question)}"
+        return self._access.authorization_url(self._redirect_uri or redirect_uri, state)
 
     def redeem(self, code: str, redirect_uri: str) -> str:
         """Exchange a code for the first tokens, and keep them."""
-        form = {
-            "client_id": self._client[0],
-            "client_secret": self._client[1],
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": self._redirect_uri(redirect_uri),
-        }
-        self._store.keep(self._ask(form, None))
-        return f"Keap lets the app in; its tokens are kept in {self._store.path}"
-
-    def _redirect_uri(self, given: str) -> str:
-        return self._settings.redirect_uri or given
-
-    def _refresh(self, before: Tokens) -> Tokens:
-        return self._ask({"grant_type": "refresh_token", "refresh_token": before.refresh_token}, before)
-
-    def _ask(self, form: dict[str, str], before: Tokens | None) -> Tokens:
-        """Ask for tokens, with more time than an operation has: the answer may be the only valid refresh token."""
-        now, headers = datetime.now(UTC), {"Content-Type": "application/x-www-form-urlencoded"}
-        if before:
-            headers["Authorization"] = f"Basic {b64encode(':'.join(self._client).encode()).decode()}"
-        try:
-            answer = self._endpoint.send("POST", "", body=urlencode(form).encode(), headers=headers, writes=False)
-        except (AccessDenied, Rejected) as error:
-            what = "this refresh token" if before else "this code"
-            raise AccessDenied(
-                f"{error}: {what} is spent, revoked, or of another app, or client_secret is wrong"
-            ) from error
-        return tokens_from(_json(answer), now=now, before=before)
+        self._access.redeem(code, self._redirect_uri or redirect_uri)
+        return f"Keap lets the app in; its tokens are kept in {self._access.store.path}"
 
 
 def _bearer(tokens: Tokens) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.access_token}"}
-
-
-def _json(answer: httpx.Response) -> object:
-    try:
-        return answer.json()
-    except ValueError:
-        return None

@@ -79,11 +79,13 @@ class MailAccount:
 
     def authorization_url(self, redirect_uri: str, state: str) -> str:
         """Say where a person grants access to this account."""
-        return self._granted_tokens().authorization_url(redirect_uri, state)
+        return self._granted_tokens().access.authorization_url(redirect_uri, state)
 
     def redeem(self, code: str, redirect_uri: str) -> str:
         """Exchange the code for tokens, and keep them."""
-        return self._granted_tokens().redeem(code, redirect_uri)
+        access = self._granted_tokens().access
+        access.redeem(code, redirect_uri)
+        return f"Access is granted; it is kept in {access.store.path}. Now run: orchestrator check"
 
     def find_sent(self, effect_id: str, **_arguments: object) -> Receipt | None:
         """Look whether the mail was sent.

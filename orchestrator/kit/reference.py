@@ -27,6 +27,7 @@ from orchestrator.testing.http_server import Break, FaultyServer
 from orchestrator.testing.stub_server import StubServer
 from orchestrator.toolkit.http import HttpSettings, HttpSystem
 from orchestrator.toolkit.known_record import KnownRecord
+from orchestrator.toolkit.oauth import OAuthAccess, OAuthApp, TokenEndpoint
 
 _GROUPS = {"register_capabilities": CAPABILITIES, "register_connectors": CONNECTORS, "register_processes": PROCESSES}
 
@@ -46,7 +47,7 @@ def reference() -> str:
             values=[_value(each) for each in _values()],
             errors=_tree(),
             settlement=list(_arguments(Settlement)),
-            http=[class_described(HttpSystem), class_described(KnownRecord)],
+            http=[class_described(each) for each in (HttpSystem, KnownRecord, OAuthApp, OAuthAccess, TokenEndpoint)],
             http_settings=_value(HttpSettings),
             standin=class_described(StubServer),
             http_server=class_described(FaultyServer),
