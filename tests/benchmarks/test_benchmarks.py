@@ -37,3 +37,15 @@ def test_a_disk_can_be_made_slower(tmp_path: Path) -> None:
     seconds, left = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert float(seconds) > 0.06
     assert left == "False"
+
+
+def test_growth_is_measured_on_seeded_records_that_verify(tmp_path: Path) -> None:
+    def growth(*arguments: str) -> str:
+        command = [sys.executable, "-m", "benchmarks.growth", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
+
+    few, more = (f"sqlite:///{tmp_path}/{name}.db" for name in ("few", "more"))
+    growth("seed", few, "--runs", "20")
+    growth("seed", more, "--runs", "40")
+    assert "one run, from its delivery to its end" in growth("compare", few, more)
+    assert "'wrong': 0" in growth("verify", more)
