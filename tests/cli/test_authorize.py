@@ -71,11 +71,6 @@ def grant(redirect_uri: str, state: str) -> None:
     visit(redirect_uri, state=state, code="4/code")
 
 
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
-
-
 def connected(folder: Path, person: Person) -> GrantedMailbox:
     mailbox = GrantedMailbox(person)
     connectors = [

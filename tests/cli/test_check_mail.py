@@ -43,11 +43,6 @@ IMAP = next(line for line in CONFIG.splitlines() if line.startswith("imap"))
 NOTICES = 'notices_to = "owner@shop.example"'
 
 
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
-
-
 def problems(folder: Path, config: str) -> list[str]:
     app = Application(load(folder, FLOWS + config))
     return [str(problem).partition(": ")[2] for problem in app.connections.compatibility(app.plugins.processes())]

@@ -15,11 +15,6 @@ from tests.support.console import Console, command, commands
 
 
 @pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
-
-
-@pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     opened = Office(tmp_path)
     assert opened.app.record.store.dialect == "sqlite"  # it is there, as that of a service that has run

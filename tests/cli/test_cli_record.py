@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -19,19 +18,6 @@ from orchestrator.record.trail import Draft
 from orchestrator.sandbox.shop import create_shop
 from tests.support.app_with_fakes import ANNA, CONFIG, STRANGER, Office
 from tests.support.console import Console, Said, command
-
-
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    opened = Office(tmp_path)
-    use(opened.app)
-    yield opened
-    opened.app.record.store.close()
 
 
 def test_the_newest_events_are_shown(office: Office, console: Console) -> None:

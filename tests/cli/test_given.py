@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from flows.lost_download import ANSWER, BOUGHT_AS
-from orchestrator.bootstrap import use
 from tests.support.app_with_fakes import ANNA, STRANGER, Office
 from tests.support.console import Console
 
 Typed = Callable[[bytes], None]
-
-
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    opened = Office(tmp_path)
-    use(opened.app)
-    yield opened
-    opened.app.record.store.close()
 
 
 @pytest.fixture
