@@ -60,8 +60,8 @@ def test_what_takes_minutes_is_there() -> None:
             case ["make", target]:
                 assert f"\n{target}:" in makefile
             case ["pip", "install", wanted]:
-                assert re.fullmatch(rf"{project['name']}\[(\w+)\]", wanted)
-                assert wanted.partition("[")[2].removesuffix("]") in project["optional-dependencies"]
+                assert (extra := re.fullmatch(r"\.\[(\w+)\]", wanted))
+                assert extra[1] in project["optional-dependencies"]
             case other:
                 assert tuple(other[1:]) in set(commands(app))
 
