@@ -320,7 +320,7 @@ def use(app: Application | None) -> None:
     """Make an application the one of this program, for programs that embed the orchestrator.
 
     Args:
-        app: The application; None lets the next use read the configuration anew.
+        app: The application; None lets the next use read the configuration again.
     """
     with _lock:
         _current[:] = [app] if app else []

@@ -79,7 +79,7 @@ class RateLimited(Unavailable):
 
 
 class AccessDenied(ConnectorError):
-    """The credential or a permission is wrong; only a person can mend it."""
+    """The credential or a permission is wrong; only a person can fix it."""
 
     certain_by_nature = True
 

@@ -91,7 +91,7 @@ class _ServiceAccount:
             return str(self._held.token)
 
     def _signer(self) -> service_account.Credentials:
-        """Read the key anew each time: it may have been exchanged."""
+        """Read the key again each time: it may have been exchanged."""
         try:
             key = {**json.loads(self._account.key_file.read_bytes()), "token_uri": self._token_url}
             signer = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]

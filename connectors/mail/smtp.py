@@ -338,7 +338,7 @@ def _asks_to_slow_down(exc: smtplib.SMTPResponseException) -> bool:
 
 
 def _remedy(exc: smtplib.SMTPResponseException) -> str:
-    """Return what a person must mend, or nothing if the mail itself was refused."""
+    """Return what a person must fix, or nothing if the mail itself was refused."""
     match exc:
         case smtplib.SMTPAuthenticationError():
             return "correct smtp.username and smtp.password"

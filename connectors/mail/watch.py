@@ -89,7 +89,7 @@ class ImapWatch:
         self._bell.close()
 
     def _in_folder(self, read: Callable[[Folder], T]) -> T:
-        """Read in the folder, opened anew: so all that has come is seen, and that the server is still there."""
+        """Read in the folder, opened again: so all that has come is seen, and that the server is still there."""
         if self._box is not None:
             with suppress(Unavailable):  # it may have gone while nothing was asked
                 return self._once(read)

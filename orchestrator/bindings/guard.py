@@ -35,7 +35,7 @@ class ConnectionState(StrEnum):
     DOWN = "down"
     """It did not answer several times in a row."""
     DENIED = "denied"
-    """It refuses the credential: somebody must mend that."""
+    """It refuses the credential: a person must fix that."""
 
 
 Report = Callable[[ConnectionState, str], None]

@@ -44,7 +44,7 @@ class Question(Value):
     """What is asked, what is known, and what can be answered.
 
     Title, labels and role are shown in lists and in Prefect: they name nobody. While a question waits, all of it
-    may be worded anew in the process; what was asked stays as it was. Other keys make it another question.
+    may be reworded in the process; what was asked stays as it was. Other keys make it another question.
     """
 
     title: Rendered[str]

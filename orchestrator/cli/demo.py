@@ -50,7 +50,7 @@ def demo(
         once: Stop when the job is done.
         crm: Which system knows the orders: a shop's database, or Keap. Nothing but one binding differs.
         mail: Where the support address lies: with a provider that speaks SMTP and IMAP, or with Gmail.
-        data: Where databases, logs and the configuration of the demo lie; all of it begins anew with each start.
+        data: Where databases, logs and the configuration of the demo lie; all of it starts from scratch each time.
         json: Print what was seen as JSON.
     """
     if CONFIG_VARIABLE in os.environ:

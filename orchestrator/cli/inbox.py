@@ -113,7 +113,7 @@ def close(deliveries: Several, /) -> int:
 
 @inbox.command
 def edit(delivery: str, *, file: Path | None = None) -> None:
-    """Mend the payload of a dead letter, in $EDITOR; then `orchestrator inbox resume` it.
+    """Correct the payload of a dead letter, in $EDITOR; then `orchestrator inbox resume` it.
 
     Example: ``orchestrator inbox edit d-0123456789abcdef01234567 --file corrected.json``
 
@@ -148,7 +148,7 @@ def resume(deliveries: Several, /) -> int:
 
 @inbox.command
 def rerun(deliveries: Several, /) -> int:
-    """Start the process of each delivery anew whose run failed or was cancelled. What that run did is done again.
+    """Start the process of each delivery again whose run failed or was cancelled. What that run did is done again.
 
     To go on where a failed run stopped instead: `orchestrator runs resume`.
 

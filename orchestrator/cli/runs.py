@@ -55,7 +55,7 @@ def _subject(app: Application, customer: str) -> str:
 
 @runs.command
 def resume(runs: Several = (), /, *, held: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Let parked or failed runs go on, after you have mended what stopped them.
+    """Let parked or failed runs go on, after you have fixed what stopped them.
 
     Example: ``orchestrator runs resume r-0123456789abcdef01234567``
 

@@ -1,4 +1,4 @@
-"""What a person does with a delivery: mend a dead letter and let it go on, or throw it away; run a failed one again."""
+"""What a person does with a delivery: correct a dead letter and let it go on, or discard it; run a failed one again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.record.trail import Actor, Context, Draft, Sealer
 from orchestrator.settings import WEBHOOK
 
 STOPPED = (RunState.FAILED, RunState.CANCELLED)
-"""How a run ends that can be begun anew."""
+"""How a run ends that can be started again."""
 
 
 class DeadLetters:
@@ -140,8 +140,8 @@ class DeadLetters:
             request = _request(hook, payload)
         except Unfit as exc:
             raise ConfigurationError(
-                f"delivery {row.delivery} does not fit: {exc}; mend it with: orchestrator inbox edit {row.delivery}, "
-                f"or mend [webhooks.{hook.name}.input]"
+                f"delivery {row.delivery} does not fit: {exc}; correct it with: "
+                f"orchestrator inbox edit {row.delivery}, or correct [webhooks.{hook.name}.input]"
             ) from None
         # Only now it is known whose it is: its payload goes under that person's key.
         return hook.process, request, subject_of(tx, self._record, hook, request)

@@ -50,7 +50,7 @@ class Source:
 class _Start(NamedTuple):
     cursor: str | None
     since: str
-    """Older mail is left alone even if the server's numbering starts anew, and with it the cursor."""
+    """Older mail is left alone even if the server's numbering starts again, and with it the cursor."""
 
 
 class MailIntake:

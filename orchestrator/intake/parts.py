@@ -22,7 +22,7 @@ PART_LIMIT = 200
 DEPTH_LIMIT = 20
 """How deep parts in parts are looked at."""
 SEARCH_LIMIT = 128 * 1024 * 1024
-"""How many bytes are searched for boundaries, counted anew for parts in parts: five times the largest mail."""
+"""How many bytes are searched for boundaries, counted separately for parts in parts: five times the largest mail."""
 TEXT_LIMIT = 1024 * 1024
 """How many bytes of text are read, HTML included."""
 

@@ -51,7 +51,7 @@ class Holder:
     fence: int
 
     def values(self) -> dict[str, Any]:
-        """Return what the statements of this module know it by."""
+        """Return what the statements of the run store know it by."""
         return {"held_run": self.run_id, "held_by": self.owner, "held_fence": self.fence}
 
 

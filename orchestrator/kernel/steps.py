@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from orchestrator.capabilities import Receipt, Recipient
+from orchestrator.capabilities import Receipt, Recipient, operations_of
 from orchestrator.errors import (
     AccessDenied,
     ConnectorError,
@@ -30,7 +31,8 @@ from orchestrator.kernel.session import Session
 from orchestrator.ledger.ledger import Ledger, error_name, wait_after
 from orchestrator.ledger.model import Effect, effect_id
 from orchestrator.logs import about
-from orchestrator.plugins import Capability, DoubtClass, Settlement, with_effect_id
+from orchestrator.plugins import Capability, DoubtClass, Settlement
+from orchestrator.plugins.effect_ids import EFFECT_ID, asks_for_effect_id
 from orchestrator.record.trail import Sealer
 
 _OURS = Path(__file__).parents[1]
@@ -50,6 +52,12 @@ class Bound:
     instance: Any
     admit: Admission | None = None
     is_proven: Callable[[str], bool] = _unproven
+
+    @cached_property
+    def asks_for_id(self) -> frozenset[str]:
+        """The effects whose methods take the effect's id: looked up once, since signatures are slow to read."""
+        effects = (each.name for each in operations_of(self.capability.protocol).values() if each.kind == "effect")
+        return frozenset(name for name in effects if asks_for_effect_id(getattr(self.instance, name)))
 
 
 class StepWindow(Protocol):
@@ -197,7 +205,7 @@ class Steps:
             later = self._session.now() + wait_after(exc, self._session.run.postponed + 1)
             raise RunPostponed(str(exc), due_at=later) from exc
         except AccessDenied:
-            raise  # no answer: it is asked again once a person has mended it
+            raise  # no answer: it is asked again once a person has fixed it
         except ConnectorError as exc:
             self._refuse(step, exc, request, sealer)
             raise
@@ -279,22 +287,21 @@ class _Step:
 
     def invoke(self, key: str) -> Any:
         """Call the system; whatever it raises comes out as an error of ours."""
-        operation = getattr(self.bound.instance, self.form.operation.name)
-        if self.form.operation.kind == "effect":
-            operation = with_effect_id(operation, key)
+        name = self.form.operation.name
+        given = {EFFECT_ID: key} if name in self.bound.asks_for_id else {}
         try:
-            return self.form.accept(operation(**self.arguments))
+            return self.form.accept(getattr(self.bound.instance, name)(**self.arguments, **given))
         except (OrchestratorError, MemoryError):
             raise
         except ValidationError as exc:
             raise Unavailable(
                 f"connection {self.bound.connection}: {self.form.name} answered with something else than the "
-                f"capability promises ({misfit(exc)}); its plug-in must be mended"
+                f"capability promises ({misfit(exc)}); its plug-in must be fixed"
             ) from exc
         except Exception as exc:
             raise Unavailable(
                 f"connection {self.bound.connection}: {self.form.name} failed with {type(exc).__name__} at "
-                f"{where(exc)}; its plug-in must be mended"
+                f"{where(exc)}; its plug-in must be fixed"
             ) from exc
 
 
@@ -347,12 +354,12 @@ def look_for(
     except ValidationError as exc:
         raise Unavailable(
             f"connection {connection}: the probe of {form.name} answered with something else than "
-            f"the capability promises ({misfit(exc)}); its plug-in must be mended"
+            f"the capability promises ({misfit(exc)}); its plug-in must be fixed"
         ) from exc
     except Exception as exc:
         raise Unavailable(
             f"connection {connection}: the probe of {form.name} failed with "
-            f"{type(exc).__name__} at {where(exc)}; its plug-in must be mended"
+            f"{type(exc).__name__} at {where(exc)}; its plug-in must be fixed"
         ) from exc
 
 

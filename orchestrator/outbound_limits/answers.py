@@ -1,4 +1,4 @@
-"""Limits of what goes out by itself: nobody is buried in our mail, and no robot is answered for ever.
+"""Limits of what goes out by itself: no address is flooded, and no robot is answered for ever.
 
 Mails that a person had a hand in, and runs that a person started on this machine, are not limited. Those that were
 started in Prefect have a limit of their own (``outbound_limits.prefect``).

@@ -93,7 +93,7 @@ def candidate_at(folder: Path, module: str) -> Candidate:
 
 
 def where_raised(exc: BaseException) -> str:
-    """Say what was raised, and on which line: what an author needs to mend a plug-in."""
+    """Say what was raised, and on which line: what an author needs to fix a plug-in."""
     frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if not frame.filename.startswith("<")]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(exc).__name__}: {exc}{place}"

@@ -17,7 +17,7 @@ class MailWatch(Mailbox, Protocol):
     def wait(self, timeout: timedelta) -> bool:
         """Wait until mail comes.
 
-        It never raises: whatever befalls the conversation shows when the mailbox is next read.
+        It never raises: what happens to the conversation shows when the mailbox is next read.
 
         Args:
             timeout: No longer than this.

@@ -21,7 +21,7 @@ from orchestrator.prefect_lane.worker import WarmWorker
 from orchestrator.schedule import Schedule
 
 ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
-"""Intervals count from here, so that a restart does not begin them anew."""
+"""Intervals count from here, so that a restart does not shift them."""
 logger = logging.getLogger(__name__)
 
 

@@ -28,7 +28,7 @@ _thread = local()
 
 
 def execute_flow_run(app: Application, process: ProcessFlow[Any, ..., Any], flow_run: FlowRun) -> bool:
-    """Claim a flow run and execute it; whatever befalls, the worker goes on.
+    """Claim a flow run and execute it; whatever happens, the worker goes on.
 
     Args:
         app: The application.

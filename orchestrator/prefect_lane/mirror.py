@@ -96,7 +96,7 @@ class PrefectMirror:
         return True
 
     def _put_off(self, run: Run, span: timedelta, *, forget: bool = False) -> None:
-        """Try again later; a flow run or deployment that somebody deleted in Prefect is made anew then."""
+        """Try again later; a flow run or deployment that somebody deleted in Prefect is made again then."""
         if forget:
             self._deployments.pop(run.process, None)
         with self._app.record.store.write() as tx:

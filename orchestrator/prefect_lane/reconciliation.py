@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def heal(app: Application, client: SyncPrefectClient) -> None:
-    """Compare what Prefect shows with the record, once, and mend what is wrong.
+    """Compare what Prefect shows with the record, once, and correct what is wrong.
 
     Args:
         app: The application.

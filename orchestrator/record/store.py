@@ -111,7 +111,7 @@ class Store:
             durable: False if nobody needs to wait for the disk: everybody sees it when the block ends, but a power cut
                 may undo it, as long as nothing durable was written after it.
         """
-        # The pen comes first: a new connection may turn a new database into one with a log, and waits for nobody.
+        # The writer lock comes first: a new connection may switch a new database to a log, and waits for nobody.
         with self._one_writer(), self._engine.connect() as tx, nullcontext() if durable else _hurrying(tx), tx.begin():
             reasons = reasons_to_wake(tx)
             if not durable and self.dialect == "postgresql":

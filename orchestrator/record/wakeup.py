@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHANNEL = "orchestrator_work"
 RETRY_SECONDS = 5.0
-"""A line to the database that broke is mended after so long."""
+"""A line to the database that broke is opened again after so long."""
 _REASONS = "reasons to wake workers"
 _YOU, _ALL = b"1", b"*"
 """What is written into a pipe: that its reader alone is woken, or that everybody is."""
@@ -112,7 +112,7 @@ class Wakeup:
         return max(told, Woken(woken))  # a line that broke has nothing to tell
 
     def close(self) -> None:
-        """Let go of the line to the database; whoever waits again opens it anew. What nobody heard is passed on."""
+        """Let go of the line to the database; the next wait opens it again. What nobody heard is passed on."""
         unheard = _heard(self._here)
         self._line.close()
         if unheard is Woken.THIS_ONE:

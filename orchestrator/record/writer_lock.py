@@ -1,7 +1,7 @@
-"""The pen: whoever holds it is the only one who writes to an SQLite database.
+"""The writer lock: its holder is the only one who writes to an SQLite database.
 
 SQLite's own wait sleeps and tries again, and so does a lock file of most libraries: a busy process can keep another one
-out for seconds. Here the operating system wakes who waits, and processes take turns: one that lets go of the pen and
+out for seconds. Here the operating system wakes who waits, and processes take turns: one that releases the lock and
 wants it again stands behind one that waits already.
 """
 
@@ -29,18 +29,18 @@ class WriterLock:
     def __init__(self, database: Path) -> None:
         self._among_threads = Lock()
         self._turn = f"{database}.turn"
-        self._pen = f"{database}.lock"
+        self._file = f"{database}.lock"
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the pen. Not twice at once by the same thread: it would wait for itself."""
+        """Hold the lock. Not twice at once by the same thread: it would wait for itself."""
         with self._among_threads:
-            with _locked(self._turn):  # whose turn it is waits here for the pen, and nobody overtakes
-                pen = _lock(self._pen)
+            with _locked(self._turn):  # whose turn it is waits here for the lock, and nobody overtakes
+                lock = _lock(self._file)
             try:
                 yield
             finally:
-                os.close(pen)
+                os.close(lock)
 
 
 @contextmanager

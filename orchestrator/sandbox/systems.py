@@ -69,7 +69,7 @@ class Sandbox:
     """The systems, started together and stopped together.
 
     Args:
-        data: Where databases and logs lie; the record, and what Prefect shows, begin anew with each start.
+        data: Where databases and logs lie; the record, and what Prefect shows, start from scratch each time.
         config: Another configuration than the packaged one. With the places of the systems it is written into ``data``.
         bindings: Capability to connection, where it is to be another one than the configuration says.
         plugins: Where the processes come from; without it, from what ``orchestrator init`` writes.
@@ -280,7 +280,7 @@ def begin_anew(data: Path) -> None:
     """
     if any((data / name).exists() for name in (CONFIG_FILE, "orchestrator.db")) and not (data / "shop.db").exists():
         raise ConfigurationError(
-            f"{data} is another installation's, and a sandbox begins everything in its folder anew: name another folder"
+            f"{data} is another installation's, and a sandbox starts from scratch in its folder: name another folder"
         )
     with locked(data):
         for old in (old for pattern in BEGUN_ANEW for old in data.glob(pattern)):

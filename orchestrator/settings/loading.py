@@ -65,7 +65,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
     except UnicodeDecodeError:
         what, remedy = "is not UTF-8 text", "save it as UTF-8"
     except (ValueError, RecursionError) as exc:
-        what, remedy = f"is no TOML: {_reason(exc)}", "mend that line; see https://toml.io"
+        what, remedy = f"is no TOML: {_reason(exc)}", "correct that line; see https://toml.io"
     return None, [Problem(str(path), what, remedy)]
 
 

@@ -25,7 +25,7 @@ from orchestrator.worker.deadlines import pass_deadlines
 from orchestrator.worker.dispatcher import Dispatcher
 from orchestrator.worker.heartbeat import beat
 from orchestrator.worker.mail import take_mail
-from orchestrator.worker.prefect_sync import mend, mirror
+from orchestrator.worker.prefect_sync import correct, mirror
 from orchestrator.worker.proving import prove
 from orchestrator.worker.vacuum import vacuum
 from orchestrator.worker.watch import watch
@@ -66,7 +66,7 @@ def _for_the_rest(app: Application) -> list[Thread]:
     polls = [(app, source, app.settings.mailboxes[source.name].poll_seconds, stop) for source in app.sources()]
     threads = [
         _thread("mirror", mirror, app, stop),
-        _thread("mend", mend, app, stop),
+        _thread("correct", correct, app, stop),
         _thread("watch", watch, app, stop),
         _thread("prove", prove, app, stop),
         _thread("deadlines", pass_deadlines, app, stop),
@@ -101,7 +101,7 @@ async def _until_signal(app: Application, serve: Callable[[Application], Awaitab
         while serve is not None:
             try:
                 await serve(app)
-            except Exception as exc:  # noqa: BLE001 - whatever befalls Prefect, customers are served
+            except Exception as exc:  # noqa: BLE001 - whatever happens to Prefect, customers are served
                 logger.warning("Prefect was lost (%s); mail is served meanwhile", type(exc).__name__)
                 await anyio.sleep(REACH_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Shows runs in Prefect that were executed outside of it, and mends what Prefect shows wrongly."""
+"""Shows runs in Prefect that were executed outside of it, and corrects what Prefect shows wrongly."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _what(error: Exception) -> str:
     return type(error).__name__
 
 
-def mend(app: Application, stop: Event) -> None:
+def correct(app: Application, stop: Event) -> None:
     """Compare what Prefect shows with the record, twice in the time that a lease lasts, until the worker stops."""
     while not stop.wait(app.runs.lease.total_seconds() / 2):
         try:

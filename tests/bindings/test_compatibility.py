@@ -126,8 +126,8 @@ def test_the_request_of_a_declared_schedule_is_checked_too(tmp_path: Path) -> No
     daily = PROCESSES | {"monthly-report": Process(Definition(schedule=Schedule(cron="0 8 * * *")))}
     [problem] = connected(tmp_path).compatibility(daily)
     assert str(problem).startswith(f"{tmp_path}/o.toml: [processes.monthly-report.schedule.request] month: is missing")
-    for mended in ('schedule.request.month = "last"', "schedule.enabled = false", "enabled = false"):
-        settled = connected(tmp_path, f"processes.monthly-report.{mended}\n{WHOLE}")
+    for fixed in ('schedule.request.month = "last"', "schedule.enabled = false", "enabled = false"):
+        settled = connected(tmp_path, f"processes.monthly-report.{fixed}\n{WHOLE}")
         assert settled.compatibility(daily) == []
 
 

@@ -43,7 +43,7 @@ WRITTEN = (
         what="a secret file that others may read",
         names="chmod 600",
         given={"SECRETS_DIR": "FOLDER/open", "CONNECTIONS__SHOP__URL": None},
-        befalls=Business.open_secret,
+        happens=Business.open_secret,
     ),
     Mistake(
         what="a secret in a configuration that others may read",
@@ -199,17 +199,17 @@ SYSTEMS = {
         Mistake(
             what="keap: access that was revoked",
             names="authorize",
-            befalls=lambda business: business.crm.gate.revoke(),
+            happens=lambda business: business.crm.gate.revoke(),
         ),
         Mistake(
             what="keap: nobody has authorised it",
             names="authorize",
-            befalls=lambda business: business.token_file("crm").unlink(),
+            happens=lambda business: business.token_file("crm").unlink(),
         ),
         Mistake(
             what="keap: tokens that others may read",
             names="chmod 600",
-            befalls=lambda business: business.token_file("crm").chmod(0o644),
+            happens=lambda business: business.token_file("crm").chmod(0o644),
         ),
         Mistake(
             what="keap: an unreachable host",
@@ -249,14 +249,14 @@ SYSTEMS = {
         ),
     ),
     "gmail": (
-        Mistake(what="gmail: a missing scope", names=READ, befalls=lambda business: business.grant_gmail(SEND)),
+        Mistake(what="gmail: a missing scope", names=READ, happens=lambda business: business.grant_gmail(SEND)),
         Mistake(
-            what="gmail: a missing scope for sending", names=SEND, befalls=lambda business: business.grant_gmail(READ)
+            what="gmail: a missing scope for sending", names=SEND, happens=lambda business: business.grant_gmail(READ)
         ),
         Mistake(
             what="gmail: access that was revoked",
             names="authorize",
-            befalls=lambda business: business.gmail.consents.revoke(business.gmail_token),
+            happens=lambda business: business.gmail.consents.revoke(business.gmail_token),
         ),
         Mistake(
             what="gmail: a wrong client",
@@ -273,15 +273,15 @@ SYSTEMS = {
             names="clock",
             instead=ROBOT,
             given={"CONNECTIONS__GMAIL__APP__CLIENT_SECRET": None},
-            befalls=Business.use_robot_with_a_fast_clock,
+            happens=Business.use_robot_with_a_fast_clock,
         ),
     ),
     "box": (
-        Mistake(what="dropbox: access that was revoked", names="authorize", befalls=Business.end_dropbox_access),
+        Mistake(what="dropbox: access that was revoked", names="authorize", happens=Business.end_dropbox_access),
         Mistake(
             what="dropbox: a missing scope",
             names="files.metadata.read",
-            befalls=lambda business: business.box.fail_next(Fault(answer=Answer(401, NO_SCOPE))),
+            happens=lambda business: business.box.fail_next(Fault(answer=Answer(401, NO_SCOPE))),
         ),
         Mistake(what="dropbox: a wrong folder name", names="folder", instead={'"/Products"': '"/Produts"'}),
         Mistake(
@@ -305,7 +305,7 @@ SYSTEMS = {
             what="a key file that others may read",
             names="key_file",
             given={"STORE__KEY_FILE": "FOLDER/keys/open"},
-            befalls=Business.open_key,
+            happens=Business.open_key,
         ),
         Mistake(what="a key file that is gone", names="key_file", given={"STORE__KEY_FILE": "FOLDER/keys/another"}),
         Mistake(
@@ -356,11 +356,6 @@ class Checked:
         shown = sentence.replace(f"{self._business.folder}/", "").replace("|", "\\|")
         shown = HERE.sub("HOST", shown).replace(self._business.bucket, "BUCKET")
         return f"| {mistake.what} | {shown} |"
-
-
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    return Console(capsys)
 
 
 @pytest.fixture

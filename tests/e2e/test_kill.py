@@ -214,7 +214,7 @@ def struck_in_jumps(
 def test_a_worker_that_sleeps_while_others_end_its_run_does_nothing_when_it_wakes(
     workers: Workers, doubt: DoubtClass
 ) -> None:
-    """It sleeps before a transaction or after one: in the middle it would hold the database's only pen."""
+    """It sleeps before a transaction or after one: in the middle it would hold the database's only writer lock."""
     slept = 0
     kinds = [(at, struck, workers.recover(run_id)) for at, struck, run_id in strike_everywhere(workers, doubt)]
     for at in [at for at, struck, _ in kinds if struck in ("write", "committed")]:

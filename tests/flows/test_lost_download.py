@@ -186,14 +186,14 @@ def test_the_neutral_mail_is_the_same_to_the_byte_whatever_the_reason() -> None:
 
 
 class Clerk(FakePeople):
-    """Mends something, and lets the process look again."""
+    """Fixes something, and lets the process look again."""
 
-    def __init__(self, mend: Callable[[], None]) -> None:
+    def __init__(self, fix: Callable[[], None]) -> None:
         super().__init__(Decision(option=AGAIN.key))
-        self._mend = mend
+        self._fix = fix
 
     def decide(self, question: Question) -> Decision:
-        self._mend()
+        self._fix()
         return super().decide(question)
 
 

@@ -1,4 +1,4 @@
-"""Mail from a real server, with a death at each step, mails deleted, and all of them numbered anew: each is one row."""
+"""Mail from a real server, with a death at each step, mails deleted, and all numbered again: each is one row."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_every_mail_is_one_row_whatever_happens(sqlite: Record, server: DovecotS
 
 
 def delete_what_is_stored(record: Record, server: DovecotServer, login: str, chance: random.Random) -> None:
-    """Let a person delete some mails that lie in the inbox already, and file others anew."""
+    """Let a person delete some mails that lie in the inbox already, and file others again."""
     with record.store.read() as tx:
         keys = list(tx.execute(select(inbox.c.source_key)).scalars())
     with imaplib.IMAP4("127.0.0.1", server.port) as client:

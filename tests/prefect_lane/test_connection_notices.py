@@ -54,7 +54,7 @@ def test_the_process_that_mail_starts_says_that_its_mailbox_does_not_answer(offi
 def test_several_connections_are_told_one_after_the_other(office: Office) -> None:
     for name in ("shop", "outbox", "files"):
         state = ConnectionState.DOWN if name == "files" else ConnectionState.DENIED
-        office.app.health.report(name, state, "mend it")
+        office.app.health.report(name, state, "fix it")
     description, tags = said(office, "lost-download")
     assert [part.split("`")[1] for part in description.split("\n\n")[:3]] == ["files", "outbox", "shop"]
     assert tags == ["orchestrator", "connection-denied", "connection-down"]
@@ -64,5 +64,5 @@ def test_a_changed_state_wakes_whoever_shows_it(office: Office) -> None:
     office.app.ended.clear()
     office.app.health.report("shop", ConnectionState.WORKING, "")
     assert not office.app.ended.is_set(), "nothing has changed"
-    office.app.health.report("shop", ConnectionState.DENIED, "mend it")
+    office.app.health.report("shop", ConnectionState.DENIED, "fix it")
     assert office.app.ended.is_set()

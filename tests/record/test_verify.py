@@ -140,7 +140,7 @@ NOT_FOUND: dict[str, Callable[[Connection], None]] = {
     "one row cut off at the end": lambda tx: remove(tx, chain_of(tx, "r-1")[-1]),
     "many rows cut off at the end": lambda tx: remove(tx, *chain_of(tx, "r-1")[4:]),
     "a run removed whole": lambda tx: remove(tx, *chain_of(tx, "r-1")),
-    "an edit with all later hashes computed anew": lambda tx: rechain(tx, chain_of(tx, "r-1"), 3),
+    "an edit with all later hashes computed again": lambda tx: rechain(tx, chain_of(tx, "r-1"), 3),
     "the last event edited with its hash": edit_last,
 }
 

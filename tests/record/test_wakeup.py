@@ -177,11 +177,11 @@ def test_a_database_that_was_away_is_listened_to_again(crashing_server: Postgres
     crashing_server.crash()
     assert store.wakeup.wait(LONG)  # the line broke
     while store.wakeup.wait(0):
-        pass  # and cannot be mended yet
+        pass  # and cannot be opened again yet
     store.wakeup.wake()  # reaches this process
     assert store.wakeup.wait(0)
     crashing_server.start()
-    assert store.wakeup.wait(0)  # mended: who knows what was missed
+    assert store.wakeup.wait(0)  # opened again: who knows what was missed
     assert not store.wakeup.wait(0)
     store.wakeup.wake()
     assert store.wakeup.wait(LONG)

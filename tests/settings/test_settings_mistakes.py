@@ -16,13 +16,13 @@ from tests.support.paths import ROOT
 EXAMPLE = ROOT / "config" / "production.example.toml"
 
 MISTAKES: dict[str, tuple[str, list[str]]] = {
-    "syntax": ("[store]\nurl = \n", ["o.toml: is no TOML: Invalid value (at line 2, column 7); mend that line"]),
+    "syntax": ("[store]\nurl = \n", ["o.toml: is no TOML: Invalid value (at line 2, column 7); correct that line"]),
     "same field twice": (
         "[store]\nurl='a'\nurl='b'\n[prefect]",
         ["o.toml: is no TOML: Cannot overwrite a value (at line"],
     ),
-    "too deep": (f"a = {'[' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; mend"]),
-    "too long": (f"a = {'1' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; mend"]),
+    "too deep": (f"a = {'[' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; correct"]),
+    "too long": (f"a = {'1' * 5000}", ["o.toml: is no TOML: a value is too long or nested too deeply; correct"]),
     "unknown section": ("[conections.shop]", ['o.toml: [conections]: is no section; did you mean "connections"?']),
     "section in capitals": (
         "[Store]\nurl = 'sqlite:///x.db'",

@@ -133,7 +133,7 @@ class DovecotServer:
             draft.rename(new / draft.name)
 
     def forget_uids(self, account: str) -> None:
-        """Number the mails of an account's INBOX anew, under another UIDVALIDITY, as a restore from a backup does."""
+        """Number the mails of an account's INBOX again, under another UIDVALIDITY, as a restore from a backup does."""
         folder = self._maildir(account)
         for path in folder.glob("dovecot*"):
             path.unlink()

@@ -252,7 +252,7 @@ class Mistake:
         names: What the sentence must name, so that one knows what to change.
         instead: What is written in the file, and what stands there instead; ``""`` for what is added at its end.
         given: Variables below ``ORCHESTRATOR_``; None for one that is missing.
-        befalls: What happens to the systems.
+        happens: What happens to the systems.
         mode: Who may use the file.
     """
 
@@ -260,7 +260,7 @@ class Mistake:
     names: str
     instead: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str | None] = field(default_factory=dict)
-    befalls: Callable[[Business], Any] = lambda _business: None
+    happens: Callable[[Business], Any] = lambda _business: None
     mode: int = 0o600
 
     def text(self, business: Business) -> str:
@@ -282,7 +282,7 @@ def business(folder: Path) -> Iterator[Business]:
 def check(business: Business, mistake: Mistake, console: Console) -> Verdict:
     """Run the command on a configuration with a mistake."""
     business.authorise()
-    mistake.befalls(business)
+    mistake.happens(business)
     config = business.folder / "orchestrator.toml"
     config.write_text(mistake.text(business))
     config.chmod(mistake.mode)

@@ -164,7 +164,7 @@ def rewrite(tx: Connection, row: Row[Any], prev_hash: bytes) -> bytes:
 
 
 def rechain(tx: Connection, chain: Sequence[Row[Any]], place: int) -> None:
-    """Edit an event and compute every later hash anew: no chain can betray that."""
+    """Edit an event and compute every later hash again: no chain can betray that."""
     prev_hash = rewrite(tx, chain[place], chain[place].prev_hash)
     for row in chain[place + 1 :]:
         link = link_hash(row.chain_seq, prev_hash, row.body)

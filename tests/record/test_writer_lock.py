@@ -23,9 +23,9 @@ HOLDER = """
 import sys
 from pathlib import Path
 from orchestrator.record.writer_lock import WriterLock
-pen, order = WriterLock(Path(sys.argv[1])), Path(sys.argv[2])
+lock, order = WriterLock(Path(sys.argv[1])), Path(sys.argv[2])
 for _ in sys.stdin:
-    with pen.held(), order.open("a") as file:
+    with lock.held(), order.open("a") as file:
         file.write("other ")
     print("done", flush=True)
 """
@@ -60,25 +60,25 @@ def wait_until_somebody_waits(database: Path) -> None:
         os.close(turn)
 
 
-def test_processes_take_turns_however_soon_one_wants_the_pen_again(tmp_path: Path) -> None:
+def test_processes_take_turns_however_soon_one_wants_the_lock_again(tmp_path: Path) -> None:
     database, order = tmp_path / "record.db", tmp_path / "order"
-    pen = WriterLock(database)
+    lock = WriterLock(database)
     with another_process(tmp_path) as other:
         for _ in range(ROUNDS):
-            with pen.held():
+            with lock.held():
                 tell(other)
                 wait_until_somebody_waits(database)
-            with pen.held(), order.open("a") as file:
+            with lock.held(), order.open("a") as file:
                 file.write("us ")
             wait_for(other)
     assert order.read_text().split() == ["other", "us"] * ROUNDS
 
 
-def test_an_error_lets_go_of_the_pen(tmp_path: Path) -> None:
-    pen = WriterLock(tmp_path / "record.db")
-    with pytest.raises(KeyError), pen.held():
+def test_an_error_lets_go_of_the_lock(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path / "record.db")
+    with pytest.raises(KeyError), lock.held():
         raise KeyError
-    with pen.held():
+    with lock.held():
         pass
 
 

@@ -105,16 +105,18 @@ def test_a_delivery_lies_under_the_key_of_the_person_as_soon_as_it_is_known(app:
 def test_an_edit_that_does_not_help_is_told_and_the_letter_stays(app: Application) -> None:
     delivery, letters = accept(app, BROKEN), DeadLetters(app)
     assert letters.edit(delivery, UNMAPPED, ANN) == "email is missing"
-    with pytest.raises(ConfigurationError, match=f"{delivery} does not fit: email is missing; mend it with"):
+    with pytest.raises(ConfigurationError, match=f"{delivery} does not fit: email is missing; correct it with"):
         letters.resume(delivery, ANN)
     assert (found(app).state, found(app).note) == (DeliveryState.DEAD_LETTER, "email is missing")
 
 
-def test_a_mended_configuration_lets_a_dead_letter_go_on(app: Application, record_url: str, tmp_path: Path) -> None:
+def test_a_corrected_configuration_lets_a_dead_letter_go_on(app: Application, record_url: str, tmp_path: Path) -> None:
     delivery = accept(app, UNMAPPED)
-    mended = configured(tmp_path, record_url, HOOKS.replace('email = "/customer/email"', 'email = "/customer/mail"', 1))
-    assert run_of(mended, DeadLetters(mended).resume(delivery, ANN)).state is RunState.READY
-    mended.record.store.close()
+    corrected = configured(
+        tmp_path, record_url, HOOKS.replace('email = "/customer/email"', 'email = "/customer/mail"', 1)
+    )
+    assert run_of(corrected, DeadLetters(corrected).resume(delivery, ANN)).state is RunState.READY
+    corrected.record.store.close()
 
 
 def test_a_letter_whose_webhook_is_gone_says_so(app: Application, record_url: str, tmp_path: Path) -> None:
@@ -245,10 +247,10 @@ def test_a_person_mends_a_letter_from_a_file(
 def test_several_letters_are_dealt_with_at_once_and_one_that_does_not_fit_is_in_no_others_way(
     app: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken, mended = accept(app, BROKEN), accept(app, BROKEN, "slack")
+    broken, corrected = accept(app, BROKEN), accept(app, BROKEN, "slack")
     use(app)
-    DeadLetters(app).edit(mended, b'{"event": {"email": "ann1@example.com"}}', ANN)
-    assert call("resume", broken, "d-nothing", mended) == 1
+    DeadLetters(app).edit(corrected, b'{"event": {"email": "ann1@example.com"}}', ANN)
+    assert call("resume", broken, "d-nothing", corrected) == 1
     said = capsys.readouterr()
     assert said.out.startswith("Ready: run r-")
     assert [line.split(" ", 2)[:2] for line in said.err.splitlines()] == [["delivery", broken], ["d-nothing", "is"]]
