@@ -57,7 +57,8 @@ class Bound:
     def asks_for_id(self) -> frozenset[str]:
         """The effects whose methods take the effect's id: looked up once, since signatures are slow to read."""
         effects = (each.name for each in operations_of(self.capability.protocol).values() if each.kind == "effect")
-        return frozenset(name for name in effects if asks_for_effect_id(getattr(self.instance, name)))
+        methods = {name: getattr(self.instance, name, None) for name in effects}
+        return frozenset(name for name, method in methods.items() if method and asks_for_effect_id(method))
 
 
 class StepWindow(Protocol):
